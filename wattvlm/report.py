@@ -1,0 +1,474 @@
+"""Report: the numbers of a recording and pure arithmetic on them. The only thing a renderer ever sees."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from wattvlm import filing
+from wattvlm.energy import Energy, total
+from wattvlm.errors import NotResolved
+from wattvlm.host import Host
+from wattvlm.sensing import DOMAINS, Absence, Channel, Domain
+from wattvlm.trace import DECODE, PREFILL, PROJECTOR, VISION_ENCODE, ModelFacts, TokenCounts
+from wattvlm.units import J_PER_WH, NS_PER_S
+
+SCHEMA_VERSION = 1
+KIND = "wattvlm report"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PartEnergy:
+    """Joules of one part of a run in one domain.
+
+    energy: joules of all parts in `covers` together. covers: their names; more than one = the readings cannot tell
+    them apart, and each of them shows the same sum. resolved: False where even this sum's interval is wider than
+    half of its value. bounds_j: what the readings alone allow for this one part. ticks: sensor updates inside it.
+    """
+
+    energy: Energy
+    covers: tuple[str, ...]
+    resolved: bool
+    bounds_j: tuple[float, float]
+    ticks: int | None = None
+
+    @property
+    def stands_alone(self) -> bool:
+        """True where these joules are this one part's own and are resolved."""
+        return self.resolved and len(self.covers) == 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """One row of a report: a phase, the whole call, what lies between phases, or a phase of the user's own.
+
+    duration_ns: mean time of one occurrence. calls: how many calls had it. energies: mean joules a call, by domain
+    (a domain without a sensor and without a model is not in it). unseen: why there is nothing, e.g. "before the
+    block"; then energies is empty and duration_ns None.
+    """
+
+    name: str
+    calls: int
+    duration_ns: float | None
+    energies: Mapping[Domain, PartEnergy] = field(default_factory=dict[Domain, PartEnergy])
+    unseen: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Idle:
+    """Power of a domain while nothing ran: watts, its 95 % interval, and for how long it was seen."""
+
+    power_w: float
+    interval_w: tuple[float, float]
+    seen_ns: int
+    modelled: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CallReport:
+    """One call: its parts, its tokens, its times. energies of parts are this call's own (bounds)."""
+
+    call_id: int
+    label: str
+    runtime: str
+    ended: str
+    start_ns: int
+    duration_ns: int
+    ttft_ns: int | None
+    tpot_ns: float | None
+    batch_size: int
+    images: int | None
+    decode_steps: int | None
+    peak_memory_bytes: int | None
+    tokens: TokenCounts
+    model: ModelFacts
+    total: Part
+    between: Part
+    phases: tuple[Part, ...] = ()
+
+    @property
+    def output_tokens_per_s(self) -> float | None:
+        """Tokens a second while decoding, all sequences of the batch together; None without a decode phase."""
+        decode = next((part for part in self.phases if part.name == DECODE), None)
+        if decode is None or not decode.duration_ns or self.tokens.output is None:
+            return None
+        later_tokens = self.tokens.output - self.batch_size
+        return later_tokens / decode.duration_ns * NS_PER_S if later_tokens > 0 else None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ChannelUse:
+    """How one sensor did in this run: readings, updates (ticks) seen, the period and smallest step as observed."""
+
+    channel: Channel
+    readings: int
+    ticks: int | None = None
+    observed_period_ns: float | None = None
+    observed_step: float | None = None
+    gaps: int = 0
+    in_totals: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Overhead:
+    """What measuring took: the sampler's share of a core, and its CPU time."""
+
+    sampler_core_fraction: float | None = None
+    sampler_cpu_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ratio:
+    """Joules per something: the metric's one name, how many of it a call has, what is divided, and why not."""
+
+    name: str
+    label: str
+    count: float | None
+    energy: Energy | None
+    divided: str
+    why_not: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Report:
+    """The joules of a metered block: by phase, domain and token, each with interval and provenance.
+
+    calls: one by one. phases, between, total: means a call over all calls, pooled. block: the whole metered block,
+    calls or not. outside: the block's time outside all calls. own_phases: phases of the user's own making.
+    tokens: sums over all calls. All joules of a domain are measured, or all are modelled; never mixed.
+    """
+
+    schema_version: int
+    host: Host
+    channels: tuple[ChannelUse, ...]
+    calls: tuple[CallReport, ...]
+    phases: tuple[Part, ...]
+    tokens: TokenCounts
+    total: Part | None
+    between: Part | None
+    block: Part
+    outside: Part
+    own_phases: tuple[Part, ...] = ()
+    idle: Mapping[Domain, Idle] = field(default_factory=dict[Domain, Idle])
+    absent: tuple[Absence, ...] = ()
+    notes: tuple[str, ...] = ()
+    overhead: Overhead = field(default_factory=Overhead)
+    label: str = ""
+    virtual: bool = False
+    interrupted: str = ""
+
+    @property
+    def domains(self) -> tuple[Domain, ...]:
+        """The domains that have joules, measured or modelled, in the order GPU, CPU, RAM, SoC, node."""
+        return tuple(domain for domain in DOMAINS if domain in self.block.energies)
+
+    @property
+    def accelerator(self) -> Domain | None:
+        """The domain that ratios are given for: the GPU (or SoC), else the CPU; None without any joules."""
+        return next((domain for domain in ("gpu", "soc", "cpu") if domain in self.domains), None)
+
+    def is_modelled(self, domain: Domain) -> bool:
+        """True where the domain's joules are an estimate; KeyError where it has none."""
+        return self.block.energies[domain].energy.is_modelled
+
+    @property
+    def model(self) -> ModelFacts:
+        """Facts of the model that most calls ran (the first of equals); empty facts without calls."""
+        facts = [call.model for call in self.calls]
+        return max(facts, key=facts.count) if facts else ModelFacts()
+
+    @property
+    def requests(self) -> int:
+        """Prompts answered: the sum of batch sizes."""
+        return sum(call.batch_size for call in self.calls)
+
+    @property
+    def images(self) -> int | None:
+        """Images over all calls, or None where a call's are not known."""
+        return _sum_known(call.images for call in self.calls)
+
+    def phase(self, name: str) -> Part:
+        """The pooled phase of that name; KeyError names those there are."""
+        for part in (*self.phases, *self.own_phases):
+            if part.name == name:
+                return part
+        raise KeyError(f"no phase {name!r}; there are {[part.name for part in (*self.phases, *self.own_phases)]}")
+
+    @property
+    def latency_s(self) -> float | None:
+        """Mean time of a call in seconds, the preprocess seen in the block included."""
+        return None if self.total is None or self.total.duration_ns is None else self.total.duration_ns / NS_PER_S
+
+    @property
+    def ttft_s(self) -> float | None:
+        """Mean time to the first token in seconds."""
+        mean_ns = _mean(call.ttft_ns for call in self.calls)
+        return None if mean_ns is None else mean_ns / NS_PER_S
+
+    @property
+    def tpot_s(self) -> float | None:
+        """Mean time per output token after the first, in seconds: decode time over decode steps."""
+        mean_ns = _mean(call.tpot_ns for call in self.calls)
+        return None if mean_ns is None else mean_ns / NS_PER_S
+
+    @property
+    def output_tokens_per_s(self) -> float | None:
+        """Mean tokens a second while decoding, the sequences of a batch together."""
+        return _mean(call.output_tokens_per_s for call in self.calls)
+
+    @property
+    def peak_memory_bytes(self) -> int | None:
+        """Largest device memory of any call, in bytes."""
+        return max((call.peak_memory_bytes for call in self.calls if call.peak_memory_bytes is not None), default=None)
+
+    def joules(self, part: str = "call", domains: Sequence[Domain] | None = None, above_idle: bool = False) -> Energy:
+        """Mean joules a call of a phase, or of "call", "between phases", "block" or "outside calls".
+
+        NotResolved where the readings cannot tell them apart.
+        domains: whose joules are added (default: the accelerator). above_idle: less idle power over the same time.
+        A sum of measured and modelled domains is modelled.
+        """
+        row = self._part(part)
+        if row.unseen:
+            raise NotResolved(f"{part} was not seen: {row.unseen}; it has no joules here")
+        chosen = domains if domains is not None else (() if self.accelerator is None else (self.accelerator,))
+        found = [self._joules_of(row, domain, above_idle) for domain in chosen]
+        summed = total(found)
+        if summed is None:
+            raise NotResolved(f"no sensor and no model gave joules for {part}; `wattvlm doctor` says why and the cure")
+        return summed
+
+    def _part(self, name: str) -> Part:
+        named = {"block": self.block, "outside calls": self.outside}
+        if self.total is not None and self.between is not None:
+            named |= {"call": self.total, "between phases": self.between}
+        if name not in named and name == "call":
+            raise NotResolved("no call of a model was seen in the block; report.block has the joules of the whole")
+        return named.get(name) or self.phase(name)
+
+    def _joules_of(self, row: Part, domain: Domain, above_idle: bool) -> Energy:
+        if domain not in row.energies:
+            raise NotResolved(f"{domain} has no joules here; `wattvlm doctor` says why and the cure")
+        found = row.energies[domain]
+        if not found.stands_alone:
+            together = " + ".join(found.covers)
+            raise NotResolved(
+                f"{row.name} is not resolved on the {domain}: the readings give {together} as {found.energy}, and for "
+                f"{row.name} alone only {found.bounds_j[0]:.3g} to {found.bounds_j[1]:.3g} J. "
+                "Cure: more calls, a longer phase, or a faster sensor"
+            )
+        return found.energy - self.idle_energy(domain, row.duration_ns or 0.0) if above_idle else found.energy
+
+    def idle_energy(self, domain: Domain, duration_ns: float) -> Energy:
+        """Joules that the domain would have drawn idle for a duration; NotResolved where idle was never seen."""
+        if domain not in self.idle:
+            raise NotResolved(f"idle power of the {domain} was not seen, so joules above idle are absent. "
+                              "Cure: leave half a second of quiet inside or after the block")  # fmt: skip
+        idle = self.idle[domain]
+        seconds = duration_ns / NS_PER_S
+        low_j, high_j = (power_w * seconds for power_w in idle.interval_w)
+        return Energy(idle.power_w * seconds, (low_j, high_j), "modelled" if idle.modelled else "measured")
+
+    def per(self, what: str, domains: Sequence[Domain] | None = None, above_idle: bool = False) -> Energy:
+        """Joules per request, image, visual_token, prompt_token, output_token, decode_token or total_token.
+
+        NotResolved says which count or which phase is missing. domains and above_idle as in `joules`.
+        """
+        ratio = self.ratio(what, domains, above_idle)
+        if ratio.energy is None:
+            raise NotResolved(f"joules per {ratio.label}: {ratio.why_not}")
+        return ratio.energy
+
+    def ratio(self, what: str, domains: Sequence[Domain] | None = None, above_idle: bool = False) -> Ratio:
+        """The same as `per`, with the count, the words for what is divided, and the reason where there is no number."""
+        label, count, divided = self._denominator(what)
+        name = "decode_joules_per_token" if what == "decode_token" else f"joules_per_{what}"
+        if count is None or count <= 0:
+            why_not = f"no {label} was counted" if count is None else f"there was no {label}"
+            return Ratio(name, label, count, None, divided, why_not)
+        try:
+            energy = self._numerator(what, domains, above_idle)
+        except NotResolved as error:
+            return Ratio(name, label, count, None, divided, str(error))
+        return Ratio(name, label, count, energy.per(count), divided)
+
+    def _denominator(self, what: str) -> tuple[str, float | None, str]:
+        """(label, how many a call, what is divided by it) of a ratio."""
+        calls = len(self.calls) or 1
+        tokens = self.tokens
+        computed = _less(tokens.prompt, tokens.cached_input)
+        whole = "the whole call"
+        encode = "vision encode + its share of prefill (by tokens)"
+        table: dict[str, tuple[str, float | None, str]] = {
+            "request": ("request", self.requests or None, whole),
+            "image": ("image", self.images, encode),
+            "visual_token": ("visual token", tokens.visual_input, encode),
+            "prompt_token": ("prompt token", computed, "prefill"),
+            "output_token": ("output token", tokens.output, whole),
+            "decode_token": (
+                "decode token",
+                _less(tokens.output, self.requests),
+                "decode; the first token is prefill's",
+            ),
+            "total_token": ("token", _plus(tokens.prompt, tokens.output), whole),
+        }
+        if what not in table:
+            raise KeyError(f"no ratio per {what!r}; there are {list(table)}")
+        label, count, divided = table[what]
+        return label, None if count is None else count / calls, divided
+
+    def _numerator(self, what: str, domains: Sequence[Domain] | None, above_idle: bool) -> Energy:
+        if what == "prompt_token":
+            return self.joules(PREFILL, domains, above_idle)
+        if what == "decode_token":
+            return self.joules(DECODE, domains, above_idle)
+        if what in ("image", "visual_token"):
+            return self._visual_joules(domains, above_idle)
+        return self.joules("call", domains, above_idle)
+
+    def _visual_joules(self, domains: Sequence[Domain] | None, above_idle: bool) -> Energy:
+        """vision_encode + projector + the visual tokens' share of prefill, by tokens."""
+        tokens = self.tokens
+        if tokens.visual_input is None or not tokens.prompt:
+            raise NotResolved("the visual share of prefill is not known: tokens were not counted")
+        encoders = [part.name for part in self.phases if part.name in (VISION_ENCODE, PROJECTOR)]
+        parts = [self.joules(name, domains, above_idle) for name in encoders]
+        parts.append(self.joules(PREFILL, domains, above_idle).scaled(tokens.visual_input / tokens.prompt))
+        summed = total(parts)
+        if summed is None:
+            raise NotResolved("neither vision encode nor prefill was seen")
+        return summed
+
+    @property
+    def joules_per_request(self) -> Energy:
+        """Joules of the whole call over prompts in it (accelerator, gross)."""
+        return self.per("request")
+
+    @property
+    def joules_per_image(self) -> Energy:
+        """Joules of vision encode and the visual share of prefill, over images (accelerator, gross)."""
+        return self.per("image")
+
+    @property
+    def joules_per_visual_token(self) -> Energy:
+        """The joules of joules_per_image over visual tokens entering the language model: a unit price in one model."""
+        return self.per("visual_token")
+
+    @property
+    def joules_per_prompt_token(self) -> Energy:
+        """Joules of prefill over prompt tokens computed, cache hits left out (accelerator, gross)."""
+        return self.per("prompt_token")
+
+    @property
+    def joules_per_output_token(self) -> Energy:
+        """Joules of the whole call over output tokens: the figure of the field (accelerator, gross)."""
+        return self.per("output_token")
+
+    @property
+    def joules_per_total_token(self) -> Energy:
+        """Joules of the whole call over prompt and output tokens (accelerator, gross)."""
+        return self.per("total_token")
+
+    @property
+    def decode_joules_per_token(self) -> Energy:
+        """Joules of decode over output tokens after the first (accelerator, gross)."""
+        return self.per("decode_token")
+
+    @property
+    def wh_per_1000_requests(self) -> Energy:
+        """Watt-hours per 1,000 requests, as an Energy whose numbers are Wh: joules per request / 3.6."""
+        return self.joules_per_request.scaled(1000.0 / J_PER_WH)
+
+    def ratios(self) -> tuple[Ratio, ...]:
+        """Every ratio of the accelerator, with the reason where there is no number."""
+        names = ("request", "image", "visual_token", "prompt_token", "output_token", "decode_token", "total_token")
+        return tuple(self.ratio(name) for name in names)
+
+    def metrics(self) -> dict[str, float | None]:
+        """Plain numbers under their one name each; None where a number is not known or not resolved."""
+        found: dict[str, float | None] = {
+            ratio.name: None if ratio.energy is None else ratio.energy.middle_j for ratio in self.ratios()
+        }
+        per_request = found["joules_per_request"]
+        found["wh_per_1000_requests"] = None if per_request is None else per_request * 1000.0 / J_PER_WH
+        found |= {
+            "ttft_s": self.ttft_s, "tpot_s": self.tpot_s, "latency_s": self.latency_s,
+            "output_tokens_per_s": self.output_tokens_per_s, "peak_memory_bytes": self.peak_memory_bytes,
+            "requests": self.requests, "images": self.images,
+        }  # fmt: skip
+        found |= {
+            f"{name}_tokens": getattr(self.tokens, name)
+            for name in ("text_input", "visual_encoded", "visual_input", "visual_kept", "cached_input", "output")
+        }
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as plain data."""
+        plain: dict[str, Any] = filing.to_plain(self)
+        del plain["schema_version"]
+        return plain
+
+    @classmethod
+    def from_dict(cls, plain: Any) -> Report:
+        """The report in plain data; ReportFormatError where it does not fit."""
+        whole: Any = {**plain, "schema_version": SCHEMA_VERSION} if isinstance(plain, dict) else plain
+        return filing.from_plain(cls, whole, "report")
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the report to a JSON file; gzip where the name ends in .gz."""
+        filing.save(path, KIND, SCHEMA_VERSION, self.to_dict())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Report:
+        """The report in a file that `save` wrote; ReportFormatError for anything else."""
+        return filing.load(path, KIND, SCHEMA_VERSION, cls.from_dict)
+
+    def __repr__(self) -> str:
+        joules = {domain: str(self.block.energies[domain].energy) for domain in self.domains}
+        return f"<wattvlm Report: {len(self.calls)} calls, block {joules or 'no joules'}>"
+
+    def __str__(self) -> str:
+        from wattvlm.renderers import render
+
+        return str(render(self, "console"))
+
+    def _repr_html_(self) -> str:
+        from wattvlm.renderers import render
+
+        return str(render(self, "notebook"))
+
+
+def _sum_known(values: Any) -> int | None:
+    numbers = list(values)
+    return None if not numbers or any(number is None for number in numbers) else sum(numbers)
+
+
+def _mean(values: Any) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _less(value: int | None, taken: int | None) -> int | None:
+    return None if value is None else value - (taken or 0)
+
+
+def _plus(left: int | None, right: int | None) -> int | None:
+    return None if left is None or right is None else left + right
+
+
+def sum_tokens(counts: Sequence[TokenCounts]) -> TokenCounts:
+    """Tokens over several calls; a count that one call does not know is not known for the sum."""
+    names = (
+        "text_input", "visual_encoded", "visual_input", "visual_kept", "cached_input", "output", "reasoning_output",
+    )  # fmt: skip
+    how: dict[str, str] = {}
+    for each in counts:
+        for name, words in each.how.items():
+            how[name] = words if how.get(name, words) == words else f"{how[name]}; {words}"
+    return TokenCounts(**{name: _sum_known(getattr(each, name) for each in counts) for name in names}, how=how)
+
+
+PREPROCESS_UNSEEN = "before the block"
+"""What a report says of a preprocess that happened where no meter was watching; it is not 0."""

@@ -1,0 +1,140 @@
+"""The contract of a sensor: what it is (Channel), what it says (readings), and how it is read (Probe).
+
+A sensor is one file in `wattvlm.probes` (or a third party's module in the entry-point group `wattvlm.probes`) with a
+module-level name `PROBE`: a callable without arguments that gives a Probe. It imports nothing of wattvlm but this
+contract, `errors`, `units` and `clock`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+Domain = Literal["gpu", "cpu", "ram", "soc", "node"]
+Method = Literal["counter", "power", "model"]
+
+DOMAINS: tuple[Domain, ...] = ("gpu", "cpu", "ram", "soc", "node")
+
+PROBE_GROUP = "wattvlm.probes"
+"""Entry-point group under which third parties register a probe; the value is what `PROBE` would be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """One quantity that one sensor reports; every unknown fact is None.
+
+    name: "device/scope", unique on the machine: "gpu-<uuid>/board", "cpu-0/package", "ram/model".
+    sensor: what it is in words, for people: "NVML energy counter".
+    device: the device in words: "NVIDIA H100 PCIe", "Intel Xeon 8480+".
+    domain, method: what it measures, and whether it counts joules, reports watts, or models watts.
+    update_period_ns: nominal time between updates. window_ns: averaging window of one value (0 for an exact counter).
+    resolution_j, resolution_w: the smallest step of a value.
+    max_power_w: a power that the device cannot pass, also for short phases (not the enforced limit).
+    gain_std_fraction: one sigma of the unknown gain of this kind of sensor.
+    wraps_at_j: a counter starts again from zero at this value. contained_in: the channel that already holds these
+        joules (core in package), so that no total adds both.
+    source: for each fact, where it comes from.
+    """
+
+    name: str
+    sensor: str
+    device: str
+    domain: Domain
+    method: Method
+    update_period_ns: int | None = None
+    window_ns: int | None = None
+    resolution_j: float | None = None
+    resolution_w: float | None = None
+    max_power_w: float | None = None
+    gain_std_fraction: float = 0.0
+    wraps_at_j: float | None = None
+    contained_in: str | None = None
+    source: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def board(self) -> str:
+        """The device part of the name: channels of one board share its gain error."""
+        return self.name.split("/", 1)[0]
+
+
+@dataclass(frozen=True, slots=True)
+class EnergyReading:
+    """A counter's value: joules since some start, seen to change between two times.
+
+    unchanged_at_ns: start of the last read that still showed the old value (a probe gives the start of this read).
+    time_ns: end of the read that showed `energy_j`. took_ns: how long that read took.
+    """
+
+    channel: str
+    unchanged_at_ns: int
+    time_ns: int
+    took_ns: int
+    energy_j: float
+
+
+@dataclass(frozen=True, slots=True)
+class PowerReading:
+    """A power in watts, valid at `time_ns` (the driver's own stamp where it gives one); the read took `took_ns`."""
+
+    channel: str
+    time_ns: int
+    took_ns: int
+    power_w: float
+
+
+Reading = EnergyReading | PowerReading
+
+
+@dataclass(frozen=True, slots=True)
+class Absence:
+    """Something that cannot be measured here: what happened, what that does to the numbers, and the cure."""
+
+    domain: Domain
+    what: str
+    effect: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sensors:
+    """What one probe found on this machine: usable channels, and what is absent and why.
+
+    facts: plain facts about the devices for the host record, such as {"driver": "570.86", "gpu-<uuid> limit_w": "350"}.
+    """
+
+    channels: tuple[Channel, ...]
+    absent: tuple[Absence, ...] = ()
+    facts: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeSource:
+    """How the sampling process makes a probe: a callable named "module:attribute", called with plain arguments.
+
+    arguments must survive JSON, since the sampling process is another process.
+    """
+
+    target: str
+    arguments: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+class Probe(Protocol):
+    """A sensor of one kind, all devices of it. Used from one thread of one process (the sampler's).
+
+    Making one touches no hardware. `open` may be slow (NVML's start takes 0.1-2 s) and raises ProbeUnavailable where
+    there is nothing to read at all. `read` raises ProbeRetry (this read failed) or ProbeLost (it will not come back);
+    it returns at once, with one reading or, where the driver keeps a buffer, all readings since the last call.
+    """
+
+    def open(self) -> Sensors:
+        """Channels that can be read now, and what is absent; raises ProbeUnavailable."""
+        ...
+
+    def read(self, channel: Channel) -> Sequence[Reading]:
+        """The newest readings of one of this probe's channels; raises ProbeRetry or ProbeLost."""
+        ...
+
+    def close(self) -> None:
+        """Give everything back; never raises, may be called twice."""
+        ...
