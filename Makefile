@@ -1,0 +1,51 @@
+# Two commands: `make demo` (the main job) and `make test` (the whole test suite). Both make their own environment
+# in .venv first. PIP_ARGS=... is passed on to pip, PYTHON=... chooses the interpreter (3.10 or newer).
+
+PYTHON ?= python3
+PIP_ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+RUN := $(BIN)/python
+INPUTS := pyproject.toml constraints.txt
+LARGE = echo "Installing into $(VENV). The large part is torch: about 200 MB to download as a CPU build, 3 GB or more as" && \
+  echo "the CUDA build that pip takes by default on Linux. Another index: make PIP_ARGS='--index-url URL' $@"
+
+.PHONY: demo test check bench clean help
+
+help: ## what the targets do
+	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile
+
+demo: $(VENV)/.demo ## install and run the main job: a real small model, metered
+	$(BIN)/wattvlm demo
+
+test: $(VENV)/.dev ## install and run the whole test suite
+	$(RUN) -m pytest
+
+check: $(VENV)/.dev ## lint, types, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.dev ## speed and weight, each a table
+	$(RUN) -m benchmarks
+
+clean: ## remove the environment and caches
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "wattvlm needs Python 3.10 or newer; $(PYTHON) is older. Cure: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+	  { echo "No virtual environment could be made. Cure on Debian and Ubuntu: apt install python3-venv"; exit 1; }
+
+$(VENV)/.demo: $(INPUTS) | $(VENV)/bin/python
+	@$(LARGE)
+	$(RUN) -m pip install --quiet $(PIP_ARGS) -c constraints.txt -e '.[torch]'
+	@touch $@
+
+$(VENV)/.dev: $(INPUTS) | $(VENV)/bin/python
+	@$(LARGE)
+	$(RUN) -m pip install --quiet $(PIP_ARGS) -c constraints.txt -e '.[dev]'
+	@touch $@ $(VENV)/.demo

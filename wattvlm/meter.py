@@ -1,0 +1,204 @@
+"""meter(): the one place where sensors, runtimes, attribution and report are wired together."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import itertools
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from time import monotonic_ns
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from wattvlm.runtimes import Runtime, own_runtimes
+from wattvlm.sampling.sampler import Sampler, shared_sampler
+from wattvlm.sensing import ProbeSource
+from wattvlm.trace import Mark
+
+if TYPE_CHECKING:
+    from wattvlm.recording import Recording
+    from wattvlm.report import Report
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+TICKS_TO_WAIT_NS = 250_000_000
+"""A report asked right after the block waits for the next tick of each counter: two ticks of a 100 ms counter."""
+
+IDLE_TO_SEE_NS = 500_000_000
+"""How much quiet after the block the report would like to see, to know idle power."""
+
+
+def meter(model: object = None, *, label: str = "", probes: Sequence[ProbeSource] | None = None) -> Meter:
+    """A meter for the joules of whatever model calls happen inside it: `with meter() as m: ...`, then `m.report`.
+
+    model: not needed; give it to have bare calls of a module seen that is no transformers class.
+    label: a name for the report's heading. probes: the sensors to read (default: all that this machine has).
+    As a decorator, `@meter()` meters each call of the function; `function.meter` is the meter of the latest call.
+    Entering takes milliseconds (the first time, until the sensors answer, at most 250 ms) and never raises.
+    """
+    return Meter(model, label=label, probes=probes)
+
+
+class Meter:
+    """One metered block. Made by `meter()`; entered once."""
+
+    def __init__(self, model: object, *, label: str, probes: Sequence[ProbeSource] | None) -> None:
+        self._model = model
+        self._label = label
+        self._probes = probes
+        self._id = next(_METER_IDS)
+        self._sampler: Sampler | None = None
+        self._start_ns: int | None = None
+        self._end_ns: int | None = None
+        self._report: Report | None = None
+
+    def __enter__(self) -> Meter:
+        if self._start_ns is not None:
+            raise RuntimeError("this meter was entered before: make a new one with meter() for each block")
+        self._sampler = shared_sampler(self._probes)
+        _WATCH.open(self._sampler, self._model)
+        self._start_ns = self._mark("block_start", self._label)
+        return self
+
+    def __exit__(self, *_: object) -> Literal[False]:
+        self._end_ns = self._mark("block_end")
+        if self._sampler is not None:
+            _WATCH.close(self._sampler)
+        return False
+
+    def __call__(self, function: Function) -> Function:
+        """The function, metered at each call; its attribute `meter` is the meter of the latest call."""
+        fresh = functools.partial(Meter, self._model, label=self._label or function.__name__, probes=self._probes)
+        if inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def metered_coroutine(*args: Any, **kwargs: Any) -> Any:
+                setattr(metered_coroutine, "meter", own := fresh())
+                with own:
+                    return await function(*args, **kwargs)
+
+            return metered_coroutine  # type: ignore[return-value]  # wraps keeps the signature
+
+        @functools.wraps(function)
+        def metered(*args: Any, **kwargs: Any) -> Any:
+            setattr(metered, "meter", own := fresh())
+            with own:
+                return function(*args, **kwargs)
+
+        return metered  # type: ignore[return-value]  # wraps keeps the signature
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Mark what the library cannot know: `with m.phase("prefill"): ...`.
+
+        The names preprocess, vision_encode, projector, prefill and decode make up calls of your own; any other name
+        gets a row of its own.
+        """
+        self._mark("phase_start", name)
+        try:
+            yield
+        finally:
+            self._mark("phase_end", name)
+
+    def tokens(self, **counts: int) -> None:
+        """Token counts of the latest call, where the library cannot see them: fields of TokenCounts, images, batch_size.
+
+        Raises TypeError for a name that is not one of these, ValueError for a negative count.
+        """
+        unknown = sorted(set(counts) - _COUNTS)
+        if unknown:
+            raise TypeError(f"tokens() knows {sorted(_COUNTS)}, not {unknown}")
+        negative = {name: count for name, count in counts.items() if count < 0}
+        if negative:
+            raise ValueError(f"token counts cannot be negative: {negative}")
+        for name, count in counts.items():
+            self._mark("count", name, value=count, text="given by the caller")
+
+    @property
+    def recording(self) -> Recording:
+        """What was recorded in this block so far, with a little before and after it."""
+        if self._sampler is None or self._start_ns is None:
+            raise RuntimeError("nothing was metered yet: use `with meter() as m:` and read m.report after the block")
+        end_ns = self._end_ns if self._end_ns is not None else monotonic_ns()
+        if self._end_ns is not None:
+            self._sampler.wait_past(end_ns + IDLE_TO_SEE_NS, IDLE_TO_SEE_NS + TICKS_TO_WAIT_NS)
+        return self._sampler.recording(self._start_ns, end_ns, meter_id=self._id)
+
+    @property
+    def report(self) -> Report:
+        """The block's Report; inside the block, the report so far.
+
+        The first time after the block it waits for the next tick of each sensor and a moment of quiet (0.75 s at
+        most, nothing when asked later than that); after that it is kept.
+        """
+        if self._report is not None:
+            return self._report
+        from wattvlm.attribution import analyze
+
+        ended = self._end_ns is not None
+        report = analyze(self.recording)
+        if ended:
+            self._report = report
+        return report
+
+    def _mark(self, kind: Literal["block_start", "block_end", "phase_start", "phase_end", "count"], name: str = "",
+              *, value: float = 0.0, text: str = "") -> int:  # fmt: skip
+        now_ns = monotonic_ns()
+        owner = self._id if kind in ("block_start", "block_end") else 0
+        if self._sampler is not None:
+            self._sampler.mark(Mark(now_ns, kind, owner, name, threading.get_ident(), value=value, text=text))
+        return now_ns
+
+
+_METER_IDS = itertools.count(1)
+
+_COUNTS = frozenset({
+    "text_input", "visual_encoded", "visual_input", "visual_kept", "cached_input", "output", "reasoning_output",
+    "images", "batch_size",
+})  # fmt: skip
+
+
+class _Watch:
+    """The runtimes of this process, installed while any meter is open, and the samplers that want their marks."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._runtimes: list[Runtime] = []
+        self._samplers: list[Sampler] = []
+
+    def open(self, sampler: Sampler, model: object) -> None:
+        """One more meter is open; the first one installs the runtimes."""
+        with self._lock:
+            self._samplers.append(sampler)
+            if len(self._samplers) == 1:
+                self._runtimes = own_runtimes()
+                for runtime in self._runtimes:
+                    self._attempt(runtime, "install", lambda runtime=runtime: runtime.install(self._sink))
+            if model is not None:
+                for runtime in self._runtimes:
+                    self._attempt(runtime, "watch the model with", lambda runtime=runtime: runtime.watch(model))
+
+    def close(self, sampler: Sampler) -> None:
+        """One meter less; the last one takes the runtimes out again."""
+        with self._lock:
+            if sampler not in self._samplers:
+                return
+            if len(self._samplers) == 1:
+                for runtime in self._runtimes:
+                    self._attempt(runtime, "uninstall", runtime.uninstall)
+            self._samplers.remove(sampler)
+
+    def _sink(self, mark: Mark) -> None:
+        for sampler in dict.fromkeys(self._samplers):
+            sampler.mark(mark)
+
+    def _attempt(self, runtime: Runtime, what: str, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except Exception as error:  # metering never raises into the measured program; the report says what is missing
+            text = f"could not {what} the runtime {runtime.name}: {error!r}; its calls are not split into phases"
+            self._sink(Mark(monotonic_ns(), "note", text=text))
+
+
+_WATCH = _Watch()
