@@ -74,7 +74,7 @@ class Meter:
 
             @functools.wraps(function)
             async def metered_coroutine(*args: Any, **kwargs: Any) -> Any:
-                setattr(metered_coroutine, "meter", own := fresh())
+                metered_coroutine.meter = (own := fresh())
                 with own:
                     return await function(*args, **kwargs)
 
@@ -82,7 +82,7 @@ class Meter:
 
         @functools.wraps(function)
         def metered(*args: Any, **kwargs: Any) -> Any:
-            setattr(metered, "meter", own := fresh())
+            metered.meter = (own := fresh())
             with own:
                 return function(*args, **kwargs)
 
@@ -102,7 +102,7 @@ class Meter:
             self._mark("phase_end", name)
 
     def tokens(self, **counts: int) -> None:
-        """Token counts of the latest call, where the library cannot see them: fields of TokenCounts, images, batch_size.
+        """Token counts of the latest call that the library cannot see: fields of TokenCounts, images, batch_size.
 
         Raises TypeError for a name that is not one of these, ValueError for a negative count.
         """
