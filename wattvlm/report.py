@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from wattvlm import filing
 from wattvlm.energy import Energy, total
@@ -413,8 +413,9 @@ class Report:
     @classmethod
     def from_dict(cls, plain: Any) -> Report:
         """The report in plain data; ReportFormatError where it does not fit."""
-        whole: Any = {**plain, "schema_version": SCHEMA_VERSION} if isinstance(plain, dict) else plain
-        return filing.from_plain(cls, whole, "report")
+        if isinstance(plain, dict):
+            plain = {**cast("dict[str, Any]", plain), "schema_version": SCHEMA_VERSION}
+        return filing.from_plain(cls, plain, "report")
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the report to a JSON file; gzip where the name ends in .gz."""

@@ -7,9 +7,11 @@ and for one that was killed and left nothing but its journal.
 from __future__ import annotations
 
 import json
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Literal, Protocol, cast
+from math import isfinite
+from typing import Any, Literal, Protocol, cast, get_args
 
 PREPROCESS = "preprocess"
 VISION_ENCODE = "vision_encode"
@@ -160,13 +162,15 @@ class ModelFacts:
             return cls()
         entries = cast("dict[str, object]", loaded)
         numbers = ("parameters", "active_parameters", "vision_parameters", "projector_parameters")
-        known: dict[str, object] = {}
+        known: dict[str, Any] = {}
         for each in fields(cls):
             value = entries.get(each.name)
             wanted = int if each.name in numbers else str
             if isinstance(value, wanted) and not isinstance(value, bool):
                 known[each.name] = value
-        return cls(**known)  # pyright: ignore[reportArgumentType]  # each value was checked against its field
+        if known.get("fusion") not in get_args(Fusion):
+            known.pop("fusion", None)
+        return cls(**known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,9 +225,10 @@ class Trace:
 def assemble(marks: Iterable[Mark]) -> Trace:
     """The Trace of a run's marks, in any order; what was never ended ends at the last mark.
 
-    Phases with a name of MODEL_PHASES that were marked outside every call join one: a preprocess the next call of
-    its block, anything else a call of the user's own making (runtime "manual"), which begins anew when the order of
-    phases goes back. Other names are the user's own phases, with joules of their own and in no call.
+    Phases with a name of MODEL_PHASES that were marked outside every call join one: a preprocess the next call (of
+    calls that overlap, its own thread's), anything else a call of the user's own making (runtime "manual", one
+    thread), which begins anew when the order of phases goes back. Other names are the user's own phases, with joules
+    of their own and in no call.
     """
     ordered = sorted(marks, key=lambda mark: mark.time_ns)
     if not ordered:
@@ -240,8 +245,8 @@ def assemble(marks: Iterable[Mark]) -> Trace:
     notes = [mark.text for mark in ordered if mark.kind == "note"]
     model_phases = [phase for phase in loose_phases if phase.name in MODEL_PHASES]
     joined, left = _join_preprocess(observed, model_phases)
-    manual = _manual_calls(left, first_id=max(by_call, default=0) + 1)
-    calls = sorted([*joined, *manual], key=lambda call: call.start_ns)
+    manual = _manual_calls(left, first_id=max([0, *by_call]) + 1)
+    calls = sorted([*joined, *manual], key=_start_ns)
     calls, unplaced = _place_counts(calls, [mark for mark in loose if mark.kind == "count"])
     notes += [f"{mark.name}={mark.value:g} was given outside any call and is not used" for mark in unplaced]
     return Trace(tuple(calls), _blocks(ordered, last_ns), tuple(own_phases), tuple(dict.fromkeys(notes)))
@@ -286,7 +291,8 @@ def _phases(call_id: int, marks: Sequence[Mark], end_ns: int) -> list[Phase]:
 
 def _phase(call_id: int, start: Mark, end_ns: int, end_std_ns: float) -> Phase:
     clock: Literal["host", "device"] = "host" if start.device == HOST else "device"
-    span = Span(start.device, start.time_ns, end_ns, int(max(start.value, end_std_ns)), clock)
+    stds_ns = [std_ns for std_ns in (start.value, end_std_ns) if isfinite(std_ns) and std_ns > 0]
+    span = Span(start.device, start.time_ns, end_ns, int(max(stds_ns, default=0)), clock)
     return Phase(call_id, start.name, (span,), start.lane)
 
 
@@ -314,32 +320,80 @@ def _with_phases(call: CallTrace, phases: Iterable[Phase]) -> CallTrace:
     return replace(call, phases=tuple(_merge_by_name(own)))
 
 
+class _Timeline:
+    """Calls in order of their start, over all threads and thread by thread, to be searched by time."""
+
+    def __init__(self, calls: Iterable[CallTrace]) -> None:
+        self.calls = sorted(calls, key=_start_ns)
+        self._by_lane: dict[int, list[CallTrace]] = {}
+        for call in self.calls:
+            self._by_lane.setdefault(call.lane, []).append(call)
+
+    def following(self, time_ns: int, lane: int) -> CallTrace | None:
+        """The first call that starts at or after a time; of calls that overlap it, the one on the given thread."""
+        found = _first_from(self.calls, time_ns)
+        own = _first_from(self._by_lane.get(lane, []), time_ns)
+        return own if found is not None and own is not None and own.start_ns <= found.end_ns else found
+
+    def latest(self, time_ns: int, lane: int) -> CallTrace | None:
+        """The last call that had started by a time; of calls that overlap it, the one on the given thread."""
+        found = _last_until(self.calls, time_ns)
+        own = _last_until(self._by_lane.get(lane, []), time_ns)
+        return own if found is not None and own is not None and own.end_ns >= found.start_ns else found
+
+
+def _start_ns(call: CallTrace) -> int:
+    return call.start_ns
+
+
+def _first_from(calls: Sequence[CallTrace], time_ns: int) -> CallTrace | None:
+    index = bisect_left(calls, time_ns, key=_start_ns)
+    return calls[index] if index < len(calls) else None
+
+
+def _last_until(calls: Sequence[CallTrace], time_ns: int) -> CallTrace | None:
+    index = bisect_right(calls, time_ns, key=_start_ns)
+    return calls[index - 1] if index else None
+
+
 def _join_preprocess(calls: Sequence[CallTrace], phases: Sequence[Phase]) -> tuple[list[CallTrace], list[Phase]]:
-    """Preprocess phases join the next call that starts after them; what is left has no call to join."""
-    ordered = sorted(calls, key=lambda call: call.start_ns)
+    """Preprocess phases join the next call that starts after them; what is left has no call to join.
+
+    A phase marked by hand that comes before that call on the same thread keeps the preprocess for a call of its own.
+    """
+    timeline = _Timeline(calls)
+    by_hand: dict[int, list[int]] = {}
+    for phase in phases:
+        if phase.name != PREPROCESS:
+            by_hand.setdefault(phase.lane, []).append(phase.spans[0].start_ns)
     waiting: dict[int, list[Phase]] = {}
     left: list[Phase] = []
     for phase in phases:
-        following = [call for call in ordered if call.start_ns >= phase.spans[-1].end_ns]
-        if phase.name == PREPROCESS and following:
-            waiting.setdefault(following[0].call_id, []).append(phase)
-        else:
+        end_ns = phase.spans[-1].end_ns
+        call = timeline.following(end_ns, phase.lane) if phase.name == PREPROCESS else None
+        marked = by_hand.get(phase.lane, [])
+        index = bisect_left(marked, end_ns)
+        if call is None or (index < len(marked) and marked[index] < call.start_ns):
             left.append(phase)
+        else:
+            waiting.setdefault(call.call_id, []).append(phase)
     joined = [
         _with_phases(call, [*waiting[call.call_id], *call.phases]) if call.call_id in waiting else call
-        for call in ordered
+        for call in timeline.calls
     ]
     return joined, left
 
 
 def _manual_calls(phases: Sequence[Phase], first_id: int) -> list[CallTrace]:
-    """Calls made of phases that the user marked by hand; a phase earlier in the order begins the next call."""
+    """Calls made of phases that the user marked by hand; a phase earlier in the order begins its thread's next call."""
     groups: list[list[Phase]] = []
+    current: dict[int, list[Phase]] = {}
     for phase in phases:
-        order = MODEL_PHASES.index(phase.name)
-        if not groups or MODEL_PHASES.index(groups[-1][-1].name) >= order:
-            groups.append([])
-        groups[-1].append(phase)
+        group = current.get(phase.lane)
+        if group is None or MODEL_PHASES.index(group[-1].name) >= MODEL_PHASES.index(phase.name):
+            group = current[phase.lane] = []
+            groups.append(group)
+        group.append(phase)
     calls: list[CallTrace] = []
     for call_id, group in enumerate(groups, start=first_id):
         start_ns = min(phase.spans[0].start_ns for phase in group)
@@ -352,23 +406,24 @@ def _manual_calls(phases: Sequence[Phase], first_id: int) -> list[CallTrace]:
 
 def _place_counts(calls: list[CallTrace], counts: Sequence[Mark]) -> tuple[list[CallTrace], list[Mark]]:
     """Counts given outside a call go to the last call that had started by then, else to the first call."""
-    unplaced: list[Mark] = []
+    if not calls:
+        return calls, list(counts)
+    timeline = _Timeline(calls)
     given: dict[int, list[Mark]] = {}
     for mark in counts:
-        started = [call for call in calls if call.start_ns <= mark.time_ns]
-        if not calls:
-            unplaced.append(mark)
-        else:
-            given.setdefault((started[-1] if started else calls[0]).call_id, []).append(mark)
-    return [_with_counts(call, given.get(call.call_id, [])) for call in calls], unplaced
+        call = timeline.latest(mark.time_ns, mark.lane) or timeline.calls[0]
+        given.setdefault(call.call_id, []).append(mark)
+    return [_with_counts(call, given[call.call_id]) if call.call_id in given else call for call in timeline.calls], []
 
 
 def _with_counts(call: CallTrace, counts: Sequence[Mark]) -> CallTrace:
     token_fields = {each.name for each in fields(TokenCounts)} - {"how"}
     tokens: dict[str, int | None] = {name: getattr(call.tokens, name) for name in token_fields}
     how = dict(call.tokens.how)
-    other: dict[str, int] = {}
+    other: dict[str, Any] = {}
     for mark in counts:
+        if not isfinite(mark.value) or mark.value < 0:
+            continue
         if mark.name in token_fields:
             tokens[mark.name] = int(mark.value)
             how[mark.name] = mark.text
