@@ -61,6 +61,7 @@ def untrained_tokenizer() -> Any:
         pad_token="<pad>",
         extra_special_tokens={"image_token": IMAGE_TOKEN},
         padding_side="left",
+        model_input_names=["input_ids", "attention_mask"],
         model_max_length=_LONGEST_PROMPT,
     )
 

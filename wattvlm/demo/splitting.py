@@ -35,20 +35,11 @@ class Split:
 
 
 def split_digits() -> Split:
-    """The digits of scikit-learn in three parts, the same in each run.
-
-    Raises ModuleNotFoundError, with the cure, where scikit-learn is not installed.
-    """
+    """The digits of scikit-learn in three parts, the same in each run; ModuleNotFoundError without scikit-learn."""
     import numpy as np
 
-    try:
-        # Imported by name: scikit-learn has no types to check against.
-        datasets: Any = import_module("sklearn.datasets")
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "scikit-learn is not installed, so there are no handwritten digits to train on;"
-            " run: pip install scikit-learn"
-        ) from error
+    # By name: scikit-learn has no types to check against.
+    datasets: Any = import_module("sklearn.datasets")
     digits = datasets.load_digits()
     # The scans have 17 grey levels, 0 to 16; all of them stay apart as 0 to 255.
     images = np.rint(digits.images * (255 / 16)).astype(np.uint8)

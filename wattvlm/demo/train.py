@@ -1,11 +1,12 @@
 """Trains the demo's model from scratch: `python -m wattvlm.demo.train --out FOLDER`.
 
-It needs the extra "torch" and scikit-learn, one thread, and about three minutes on it.
+It needs the extra "torch" with transformers 5, scikit-learn, one thread, and about three minutes on it.
 """
 
 import json
 from dataclasses import asdict
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from wattvlm.demo.accuracy import Accuracy
 from wattvlm.demo.architecture import VISUAL_TOKENS, untrained_model, untrained_processor
 from wattvlm.demo.fitting import Fit, Plan, fit
 from wattvlm.demo.questions import HELD_OUT_FILE, QUESTIONS, HeldOutImages, best_constant_guess
+from wattvlm.demo.saving import save
 
 CARD_FILE = "card.json"
 
@@ -43,9 +45,14 @@ def _examined(processor: Any, model: Any, images: HeldOutImages) -> dict[str, An
     return {name: _accuracy_entry(accuracy, guesses.get(name)) for name, accuracy in reached.items()}
 
 
-def _trained_with() -> dict[str, str]:
-    from importlib.metadata import version
+def _require_transformers_5() -> None:
+    """The image processor that needs no torchvision came with transformers 5 (the result loads with 4.57 too)."""
+    transformers: Any = import_module("transformers")
+    if int(transformers.__version__.split(".")[0]) < 5:
+        raise ImportError(f"transformers {transformers.__version__} is older than 5")
 
+
+def _trained_with() -> dict[str, str]:
     return {name: version(name) for name in ("torch", "transformers", "tokenizers", "scikit-learn", "numpy")}
 
 
@@ -85,20 +92,12 @@ def _card(folder: Path, split: splitting.Split, plan: Plan, best: Fit) -> dict[s
     }
 
 
-def _save(folder: Path, processor: Any, model: Any, shipped: HeldOutImages) -> None:
-    import numpy as np
-
-    folder.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    np.savez_compressed(folder / HELD_OUT_FILE, images=shipped.images, digits=np.array(shipped.digits, np.uint8))
-
-
 def train(folder: Path, plan: Plan) -> dict[str, Any]:
     """Trains, writes model, held-out images and card.json into `folder`, and gives the card.
 
-    Uses one torch thread, and puts the former number back. Raises ModuleNotFoundError without scikit-learn.
+    Uses one torch thread, and puts the former number back. Raises ImportError where a package is missing or too old.
     """
+    _require_transformers_5()
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     torch: Any = import_module("torch")
@@ -118,7 +117,7 @@ def train(folder: Path, plan: Plan) -> dict[str, Any]:
 
             best = fit(model, processor, split, plan, show)
         model.load_state_dict(best.weights)
-        _save(folder, processor, model, split.shipped)
+        save(folder, processor, model, split.shipped)
         card = _card(folder, split, plan, best)
     finally:
         torch.set_num_threads(threads)
@@ -137,8 +136,9 @@ def main(out: Path, **plan: Any) -> None:
     """Train the demo's model from scratch and write it to a folder."""
     try:
         card = train(out, Plan(**plan))
-    except ModuleNotFoundError as error:
-        raise click.ClickException(str(error)) from error
+    except ImportError as error:
+        cure = "pip install 'wattvlm[torch]' 'transformers>=5' scikit-learn"
+        raise click.ClickException(f"{error}. Nothing was trained or written; run: {cure}") from error
     for name, entry in card["test"].items():
         low, high = entry["wilson_95"]
         click.echo(f"test, {name}: {entry['fraction']:.3f} ({low:.3f} to {high:.3f}), {entry['asked']} answers")
