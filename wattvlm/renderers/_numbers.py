@@ -1,0 +1,138 @@
+"""How numbers are written: value and interval with the same decimals, a column in one scale, ~ before a model."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil, floor, isfinite
+
+from wattvlm.energy import Energy
+from wattvlm.renderers._text import GLUE, Line, Role, Span
+
+_MOST_DECIMALS = 6
+_LARGEST_PLAIN = 1e9
+_SLACK = 1e-9
+"""Floating-point dust: 4.8 is not rounded up to 4.9 because it is stored as 4.8000000000000007."""
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """A number to be written. half_width: None where no interval is claimed (a model, a power, a share)."""
+
+    value: float
+    half_width: float | None = None
+    modelled: bool = False
+    unit: str = ""
+    bracket: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A written number, in the parts that a column lines up: the decimal point stands between whole and fraction."""
+
+    whole: str
+    fraction: str = ""
+    interval: str = ""
+    unit: str = ""
+    bracket: str = ""
+    modelled: bool = False
+    role: Role = "plain"
+    is_range: bool = False
+
+
+def amount_of(energy: Energy, factor: float = 1.0, unit: str = "", bracket: str = "") -> Amount:
+    """An energy times a unit's factor; a model claims no interval."""
+    half_width = None if energy.is_modelled else energy.half_width_j * factor
+    return Amount(energy.middle_j * factor, half_width, energy.is_modelled, unit, bracket)
+
+
+def write_column(amounts: Sequence[Amount | None]) -> list[Parts | None]:
+    """Numbers of one unit, written with the decimals that suit most of them."""
+    votes: Counter[int] = Counter()
+    for amount in amounts:
+        if amount is not None:
+            votes.update(decimals_that_suit(amount))
+    # One decimal before none: 503.5 ±4.8 says more than 504 ±5 and takes two columns.
+    favourite = min(votes, key=lambda decimals: (-votes[decimals], decimals == 0, decimals), default=0)
+    return [None if amount is None else _written(amount, favourite) for amount in amounts]
+
+
+def write(amount: Amount) -> Parts:
+    """One number on its own."""
+    (parts,) = write_column([amount])
+    assert parts is not None
+    return parts
+
+
+def spans(parts: Parts, strong: bool = False) -> Line:
+    """A written number as one unbreakable word: '503.5 ±4.8 J', '~0.7 J'."""
+    value: Role = "strong" if strong else parts.role
+    written = [Span("~", "model")] if parts.modelled else []
+    written.append(Span(parts.whole + parts.fraction, value))
+    if parts.interval:
+        written.append(Span(GLUE + parts.interval, "dim"))
+    if parts.unit:
+        written.append(Span(GLUE + parts.unit, value))
+    return tuple(written)
+
+
+def write_range(low: float, high: float, modelled: bool = False) -> str:
+    """A range that holds all of [low, high] at the printed rounding: '1.2 to 38.4', '~1.2 to ~38.4'."""
+    mark = "~" if modelled else ""
+    if not (abs(low) < _LARGEST_PLAIN and abs(high) < _LARGEST_PLAIN):
+        return f"{mark}{low:.3g}{GLUE}to{GLUE}{mark}{high:.3g}"
+    decimals = min(decimals_that_suit(Amount(high, (high - low) / 2)))
+    step = 10.0**-decimals
+    outward = floor(low / step + _SLACK) * step + 0.0, ceil(high / step - _SLACK) * step + 0.0
+    return f"{mark}{outward[0]:.{decimals}f}{GLUE}to{GLUE}{mark}{outward[1]:.{decimals}f}"
+
+
+def write_count(count: float) -> Parts:
+    """A count with thousands separated; a mean count with one decimal."""
+    if not isfinite(count) or abs(count) >= _LARGEST_PLAIN:
+        return Parts(f"{count:.3g}")
+    if abs(count - round(count)) < 0.05:
+        return Parts(f"{round(count):,}")
+    whole, fraction = f"{count:,.1f}".split(".")
+    return Parts(whole, f".{fraction}")
+
+
+def decimals_that_suit(amount: Amount) -> dict[int, int]:
+    """The numbers of decimals with which an amount reads well, each with how well.
+
+    With an interval: one or two significant digits of it, but never one digit below 2, which rounding up could
+    nearly double. Without an interval: two significant digits of the value, or one or three where a column needs it.
+    """
+    size = amount.half_width or abs(amount.value)
+    if size == 0.0 or not isfinite(size):
+        return {0: 1, 1: 1}
+    least, most = (1.95, 97.0) if amount.half_width else (0.95, 999.5)
+    suited: dict[int, int] = {}
+    for decimals in range(_MOST_DECIMALS + 1):
+        digits = size * 10.0**decimals
+        if least <= digits < most:
+            suited[decimals] = 3 if amount.half_width or 9.5 <= digits < 99.5 else 2
+    return suited or {0 if size >= 1.0 else _MOST_DECIMALS: 1}
+
+
+def _written(amount: Amount, favourite: int) -> Parts:
+    suited = decimals_that_suit(amount)
+    decimals = min(suited, key=lambda each: abs(each - favourite))
+    value, interval = amount.value, ""
+    if not abs(value) < _LARGEST_PLAIN or (amount.half_width or 0.0) >= _LARGEST_PLAIN:
+        text = f"{value:.3g}"
+        interval = "" if amount.half_width is None else f"±{amount.half_width * 1.005:.3g}"
+    else:
+        text = f"{value:.{decimals}f}"
+        if amount.half_width is not None:
+            interval = f"±{_half_width(value, amount.half_width, decimals):.{decimals}f}"
+    whole, point, fraction = text.partition(".")
+    return Parts(whole, point + fraction, interval, amount.unit, amount.bracket, amount.modelled)
+
+
+def _half_width(value: float, half_width: float, decimals: int) -> float:
+    """The half-width rounded up, and by as much as the value was rounded: the printed interval holds the whole one."""
+    step = 10.0**-decimals
+    moved = abs(round(value, decimals) - value)
+    return ceil((half_width + moved) / step - _SLACK) * step
