@@ -1,0 +1,147 @@
+"""`analyze`: a Recording made into a Report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from wattvlm.attribution.calls import block_of, calls_of_block, duration_of, preprocess_was_unseen
+from wattvlm.attribution.domains import Sources, sources_of
+from wattvlm.attribution.idle import idle_of, quiet_stretches
+from wattvlm.attribution.notes import interruption_of, lines_of, uses_of
+from wattvlm.attribution.rows import BETWEEN, BLOCK, CALL, OUTSIDE, DomainRows, Layout, domain_rows, layouts_of
+from wattvlm.attribution.windows import Stretches, duration_ns
+from wattvlm.recording import Recording
+from wattvlm.report import (
+    PREPROCESS_UNSEEN,
+    SCHEMA_VERSION,
+    CallReport,
+    Idle,
+    Overhead,
+    Part,
+    PartEnergy,
+    Report,
+    sum_tokens,
+)
+from wattvlm.sensing import Domain
+from wattvlm.trace import DECODE, PREPROCESS, Block, CallTrace, Phase, Trace
+
+Rows = Mapping[Domain, DomainRows]
+
+
+def analyze(recording: Recording) -> Report:
+    """The Report of a Recording: joules by phase, domain and call, each with what the readings allow.
+
+    Pure and repeatable; takes numpy only. Never raises for what a sensor did: what cannot be known is absent,
+    unresolved or noted.
+    """
+    trace = recording.trace
+    block = block_of(trace, recording.start_ns, recording.end_ns)
+    calls = calls_of_block(trace, block)
+    own_phases = tuple(phase for phase in trace.own_phases if _is_in(phase, block))
+    sources = sources_of(recording, block)
+    host, devices = layouts_of(calls, block, own_phases)
+    rows = {found.domain: domain_rows(found, devices if found.domain == "gpu" else host) for found in sources.domains}
+    reports = tuple(_call_report(call, index, host, rows) for index, call in enumerate(calls))
+    cost = recording.sampler_cost
+    return Report(
+        schema_version=SCHEMA_VERSION,
+        host=recording.host,
+        channels=uses_of(recording, sources),
+        calls=reports,
+        phases=_pooled_phases(calls, host, rows),
+        tokens=sum_tokens([call.tokens for call in calls]),
+        total=_pooled(CALL, [call.whole for call in host.calls], rows),
+        between=_pooled(BETWEEN, [call.between for call in host.calls], rows),
+        block=_part(BLOCK, len(calls), host.block, {domain: own.block for domain, own in rows.items()}),
+        outside=_part(OUTSIDE, len(calls), host.outside, {domain: own.outside for domain, own in rows.items()}),
+        own_phases=_own_phases(host, rows),
+        idle=_idle(recording, trace, sources),
+        absent=(*recording.absent, *sources.absent),
+        notes=lines_of(recording, trace, block, calls, sources, (host, devices)),
+        overhead=Overhead() if cost is None else Overhead(cost.core_fraction, cost.cpu_ns),
+        label=block.label,
+        virtual=recording.virtual,
+        interrupted=interruption_of(calls),
+    )
+
+
+def _is_in(phase: Phase, block: Block) -> bool:
+    return block.start_ns <= phase.spans[0].start_ns <= block.end_ns
+
+
+def _idle(recording: Recording, trace: Trace, sources: Sources) -> dict[Domain, Idle]:
+    quiet = quiet_stretches(recording, trace)
+    seen = {found.domain: idle_of(found, recording, quiet) for found in sources.domains}
+    return {domain: idle for domain, idle in seen.items() if idle is not None}
+
+
+def _part(name: str, calls: int, windows: Stretches, energies: Mapping[Domain, PartEnergy]) -> Part:
+    return Part(name, calls, duration_ns(windows), dict(energies))
+
+
+def _unseen_preprocess() -> Part:
+    return Part(PREPROCESS, 0, None, unseen=PREPROCESS_UNSEEN)
+
+
+def _call_report(call: CallTrace, index: int, host: Layout, rows: Rows) -> CallReport:
+    windows = host.calls[index]
+
+    def part(name: str, own: Stretches) -> Part:
+        return _part(name, 1, own, {domain: found.calls[index][name] for domain, found in rows.items()})
+
+    phases = [part(name, windows.phases[name]) for name in host.order if name in windows.phases]
+    if preprocess_was_unseen(call):
+        phases.insert(0, _unseen_preprocess())
+    preprocess, decode = call.phase(PREPROCESS), call.phase(DECODE)
+    before_ns = 0 if preprocess is None else preprocess.duration_ns
+    return CallReport(
+        call_id=call.call_id,
+        label=call.label,
+        runtime=call.runtime,
+        ended=call.ended,
+        start_ns=call.start_ns,
+        duration_ns=round(duration_of(call)),
+        ttft_ns=None if call.first_token_ns is None else before_ns + call.first_token_ns - call.start_ns,
+        tpot_ns=decode.duration_ns / call.decode_steps if decode is not None and call.decode_steps else None,
+        batch_size=call.batch_size,
+        images=call.images,
+        decode_steps=call.decode_steps,
+        peak_memory_bytes=call.peak_memory_bytes,
+        tokens=call.tokens,
+        model=call.model,
+        total=part(CALL, windows.whole),
+        between=part(BETWEEN, windows.between),
+        phases=tuple(phases),
+    )
+
+
+def _pooled_phases(calls: Sequence[CallTrace], host: Layout, rows: Rows) -> tuple[Part, ...]:
+    parts: list[Part] = []
+    if PREPROCESS not in host.order and any(preprocess_was_unseen(call) for call in calls):
+        parts.append(_unseen_preprocess())
+    for name in host.order:
+        part = _pooled(name, [call.phases.get(name, ()) for call in host.calls], rows)
+        if part is not None:
+            parts.append(part)
+    return tuple(parts)
+
+
+def _pooled(name: str, windows: Sequence[Stretches], rows: Rows) -> Part | None:
+    """The mean over all calls of one row; None without calls."""
+    if not windows:
+        return None
+    had = len(windows) if name in (CALL, BETWEEN) else sum(1 for each in windows if each)
+    mean_ns = sum(map(duration_ns, windows)) / len(windows)
+    return Part(name, had, mean_ns, {domain: found.pooled[name] for domain, found in rows.items()})
+
+
+def _own_phases(host: Layout, rows: Rows) -> tuple[Part, ...]:
+    return tuple(
+        Part(
+            name,
+            len(spans),
+            sum(map(duration_ns, spans)) / len(spans),
+            {domain: found.own_phases[name] for domain, found in rows.items()},
+        )
+        for name, spans in host.own_phases.items()
+    )

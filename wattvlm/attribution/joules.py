@@ -1,0 +1,111 @@
+"""Joules of many parts at once: windows looked up on the curves of a domain's channels, and summed over channels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from wattvlm.attribution.curve import TWO_SIDED_95, Curve
+from wattvlm.attribution.ticks import Counts, Floats, Times
+from wattvlm.attribution.windows import WindowColumns
+from wattvlm.energy import Energy, Provenance
+
+
+@dataclass(frozen=True, slots=True)
+class PartJoules:
+    """Middle, 95 % interval, hard bounds and ticks of numbered parts; gains_j: board -> 95 % gain joules."""
+
+    method: Provenance
+    middle_j: Floats
+    low_j: Floats
+    high_j: Floats
+    least_j: Floats
+    most_j: Floats
+    ticks: Counts
+    gains_j: Mapping[str, Floats]
+
+    def summed(self, groups: Sequence[Sequence[int]], divisor: float = 1.0) -> PartJoules:
+        """New parts, each the sum of old ones over a divisor (ticks are not divided)."""
+        owner = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
+        members = np.array([index for group in groups for index in group], dtype=np.int64)
+
+        def added(column: Floats) -> Floats:
+            return np.bincount(owner, column[members], len(groups)) / divisor
+
+        return PartJoules(
+            self.method, added(self.middle_j), added(self.low_j), added(self.high_j), added(self.least_j),
+            added(self.most_j), np.bincount(owner, self.ticks[members], len(groups)).astype(np.int64),
+            {board: added(gain_j) for board, gain_j in self.gains_j.items()},
+        )  # fmt: skip
+
+    def plus(self, other: PartJoules) -> PartJoules:
+        """Each part with the same part of another set added; bounds of different parts add up."""
+        return PartJoules(
+            self.method, self.middle_j + other.middle_j, self.low_j + other.low_j, self.high_j + other.high_j,
+            self.least_j + other.least_j, self.most_j + other.most_j, self.ticks + other.ticks,
+            {board: gain_j + other.gains_j[board] for board, gain_j in self.gains_j.items()},
+        )  # fmt: skip
+
+    def energy(self, index: int) -> Energy:
+        """One part's joules."""
+        return Energy(
+            float(self.middle_j[index]),
+            (float(self.low_j[index]), float(self.high_j[index])),
+            self.method,
+            {board: float(gain_j[index]) for board, gain_j in self.gains_j.items() if gain_j[index] != 0.0},
+        )
+
+    def bounds(self, index: int) -> tuple[float, float]:
+        """What the readings alone allow for one part, in joules."""
+        return float(self.least_j[index]), float(self.most_j[index])
+
+
+def domain_joules(curves: Sequence[Curve], method: Provenance, windows: WindowColumns) -> PartJoules:
+    """Joules of each part over all channels of a domain. Intervals add up: channels may err together."""
+    zeros = np.zeros(windows.parts)
+    middle_j, low_j, high_j, least_j, most_j = (zeros.copy() for _ in range(5))
+    ticks = np.full(windows.parts, np.iinfo(np.int64).max)
+    gains_j: dict[str, Floats] = {}
+    for curve in curves:
+        own_j = _by_part(windows, curve.middle_j(windows.end_ns) - curve.middle_j(windows.start_ns))
+        hard = _bounds(windows, curve.least_j, curve.most_j, own_j)
+        likely = _bounds(windows, curve.low_j, curve.high_j, own_j)
+        middle_j += own_j
+        least_j, most_j = least_j + hard[0], most_j + hard[1]
+        low_j, high_j = low_j + likely[0], high_j + likely[1]
+        seen = np.bincount(windows.part, curve.ticks(windows.start_ns, windows.end_ns), windows.parts)
+        ticks = np.minimum(ticks, seen.astype(np.int64))
+        if method == "measured":
+            board = curve.channel.board
+            gain_j = TWO_SIDED_95 * curve.channel.gain_std_fraction * own_j
+            gains_j[board] = gains_j.get(board, zeros) + gain_j
+    return PartJoules(method, middle_j, low_j, high_j, least_j, most_j, ticks, gains_j)
+
+
+def _by_part(windows: WindowColumns, joules: Floats) -> Floats:
+    return np.bincount(windows.part, joules * windows.share, windows.parts)
+
+
+Edge = Callable[[Times, Times], Floats]
+
+
+def _bounds(windows: WindowColumns, least: Edge, most: Edge, middle_j: Floats) -> tuple[Floats, Floats]:
+    """Bounds of each part's sum: of its windows one by one, and, where tighter, of its hull less the holes in it."""
+    low_j, high_j = _window_bounds(windows, least, most)
+    holes = windows.holes()
+    if len(holes.part):
+        hull_low_j, hull_high_j = _window_bounds(windows.hulls(), least, most)
+        hole_low_j, hole_high_j = _window_bounds(holes, least, most)
+        whole = np.bincount(windows.part, windows.share < 1.0, windows.parts) == 0
+        low_j = np.where(whole, np.maximum(low_j, hull_low_j - hole_high_j), low_j)
+        high_j = np.where(whole, np.minimum(high_j, hull_high_j - hole_low_j), high_j)
+    return np.minimum(low_j, middle_j), np.maximum(high_j, middle_j)
+
+
+def _window_bounds(windows: WindowColumns, least: Edge, most: Edge) -> tuple[Floats, Floats]:
+    """Sums over each part's windows, the ends moved inwards for the least and outwards for the most."""
+    low_j = least(windows.start_ns + windows.start_slack_ns, windows.end_ns - windows.end_slack_ns)
+    high_j = most(windows.start_ns - windows.start_slack_ns, windows.end_ns + windows.end_slack_ns)
+    return _by_part(windows, low_j), _by_part(windows, high_j)

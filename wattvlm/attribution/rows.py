@@ -1,0 +1,202 @@
+"""The rows of a report: parts of each call, pooled parts, the block, and the user's own phases."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from wattvlm.attribution.calls import CallWindows, call_windows, has_device_spans, outside_of, shared, sharing_of
+from wattvlm.attribution.domains import DomainCurves
+from wattvlm.attribution.gates import is_resolved, merge, sub_runs, unresolved_runs
+from wattvlm.attribution.joules import PartJoules, domain_joules
+from wattvlm.attribution.windows import Stretches, Window, columns, union
+from wattvlm.report import PartEnergy
+from wattvlm.trace import Block, CallTrace, Phase
+
+CALL = "call"
+BETWEEN = "between phases"
+BLOCK = "block"
+OUTSIDE = "outside calls"
+
+Group = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The windows of everything that gets a row. order: the names of all phases in order of time."""
+
+    calls: tuple[CallWindows, ...]
+    block: Stretches
+    outside: Stretches
+    own_phases: Mapping[str, tuple[Stretches, ...]]
+    order: tuple[str, ...]
+    is_shared: bool
+
+
+def layout_of(calls: Sequence[CallTrace], block: Block, own_phases: Sequence[Phase], on_devices: bool) -> Layout:
+    """The windows of a block's parts on the host's or the devices' clock."""
+    exclusive = [call_windows(call, on_devices) for call in calls]
+    wholes = [call.whole for call in exclusive]
+    sharing = sharing_of(wholes)
+    own: dict[str, list[Stretches]] = {}
+    for phase in own_phases:
+        spans = union(Window(span.start_ns, max(span.start_ns, span.end_ns)) for span in phase.spans)
+        own.setdefault(phase.name, []).append(spans)
+    return Layout(
+        tuple(shared(call, sharing) for call in exclusive),
+        (Window(block.start_ns, block.end_ns),),
+        outside_of(block, wholes),
+        {name: tuple(spans) for name, spans in own.items()},
+        _order(exclusive),
+        sharing is not None,
+    )
+
+
+def layouts_of(calls: Sequence[CallTrace], block: Block, own_phases: Sequence[Phase]) -> tuple[Layout, Layout]:
+    """(on the host's clock, on the devices' clock); the same where no phase was timed on a device."""
+    host = layout_of(calls, block, own_phases, on_devices=False)
+    return host, layout_of(calls, block, own_phases, on_devices=True) if has_device_spans(calls) else host
+
+
+def _order(calls: Sequence[CallWindows]) -> tuple[str, ...]:
+    """Names of phases so that each call's are in order of time, as far as the calls agree (the longest call leads)."""
+    order: list[str] = []
+    for call in sorted(calls, key=lambda call: -len(call.phases)):
+        place = 0
+        for name in call.phases:
+            if name in order:
+                place = max(place, order.index(name) + 1)
+            else:
+                order.insert(place, name)
+                place += 1
+    return tuple(order)
+
+
+@dataclass(frozen=True, slots=True)
+class DomainRows:
+    """One domain's joules of every row. calls: by call, name of row -> joules; pooled: means over all calls."""
+
+    calls: tuple[Mapping[str, PartEnergy], ...]
+    pooled: Mapping[str, PartEnergy]
+    block: PartEnergy
+    outside: PartEnergy
+    own_phases: Mapping[str, PartEnergy]
+
+
+POOLED = -1
+"""Stands for all calls together where a call's number is asked for."""
+
+Key = tuple[int, Group]
+Found = dict[Key, tuple[PartJoules, int]]
+
+
+def domain_rows(found: DomainCurves, layout: Layout) -> DomainRows:
+    """The joules of every row in one domain: single rows first, then the sums of neighbours that need them."""
+    singles = {
+        (index, (name,)): windows
+        for index, call in enumerate(layout.calls)
+        for name, windows in ((CALL, call.whole), (BETWEEN, call.between), *call.phases.items())
+    }
+    known = _looked_up(found, singles)
+    known |= _pooled(known, [(name,) for name in (CALL, BETWEEN, *layout.order)], len(layout.calls))
+    names = {index: tuple(n for n in layout.order if n in call.phases) for index, call in enumerate(layout.calls)}
+    names[POOLED] = layout.order
+    runs = {index: unresolved_runs(own, _Gate(known, index).single) for index, own in names.items()}
+    groups = {index: [group for run in own for group in sub_runs(run)] for index, own in runs.items()}
+    for index, own in names.items():
+        if index != POOLED:
+            wanted = [tuple(name for name in group if name in own) for group in groups[POOLED]]
+            groups[index] = list(dict.fromkeys([*groups[index], *(group for group in wanted if len(group) > 1)]))
+    joined = {
+        (index, group): union(window for name in group for window in layout.calls[index].phases[name])
+        for index, own in groups.items()
+        if index != POOLED
+        for group in own
+    }
+    known |= _looked_up(found, joined)
+    known |= _pooled(known, groups[POOLED], len(layout.calls))
+    rows = {index: _rows(known, index, own, runs[index]) for index, own in names.items()}
+    pooled = rows.pop(POOLED) if layout.calls else {}
+    return DomainRows(tuple(rows.values()), pooled, *_other_rows(found, layout))
+
+
+def _looked_up(found: DomainCurves, windows: Mapping[Key, Stretches]) -> Found:
+    joules = domain_joules(found.curves, found.method, columns(list(windows.values())))
+    return {key: (joules, number) for number, key in enumerate(windows)}
+
+
+def _pooled(known: Found, groups: Sequence[Group], calls: int) -> Found:
+    """Means over all calls; a call without a phase counts with 0 J, since it spent none on it."""
+    if not groups or not calls:
+        return {}
+    pooled: Found = {}
+    for group in groups:
+        members: dict[int, tuple[PartJoules, list[int]]] = {}
+        for index in range(calls):
+            here = tuple(name for name in group if (index, (name,)) in known)
+            if here:
+                joules, number = known[index, here]
+                members.setdefault(id(joules), (joules, []))[1].append(number)
+        sums = [joules.summed([numbers], calls) for joules, numbers in members.values()]
+        pooled[POOLED, group] = (_added(sums), 0)
+    return pooled
+
+
+def _added(sums: Sequence[PartJoules]) -> PartJoules:
+    first, *others = sums
+    for other in others:
+        first = first.plus(other)
+    return first
+
+
+@dataclass(frozen=True, slots=True)
+class _Gate:
+    """Whether phases of one call (or of all) are resolved. A model's error is in its interval; it is not refused."""
+
+    known: Found
+    index: int
+
+    def single(self, name: str) -> bool:
+        return self.group((name,))
+
+    def group(self, group: Group) -> bool:
+        joules, number = self.known[self.index, group]
+        return joules.method == "modelled" or is_resolved(
+            float(joules.middle_j[number]), float(joules.low_j[number]), float(joules.high_j[number])
+        )
+
+
+def _rows(known: Found, index: int, names: Group, runs: Sequence[Group]) -> dict[str, PartEnergy]:
+    gate = _Gate(known, index)
+    covers = {name: (name,) for name in (CALL, BETWEEN, *names)}
+    for run in runs:
+        covers |= {name: group for group in merge(run, gate.group) for name in group}
+    return {
+        name: _part_energy(known[index, (name,)], known[index, group], group, gate.group(group))
+        for name, group in covers.items()
+        if (index, (name,)) in known
+    }
+
+
+def _part_energy(
+    own: tuple[PartJoules, int], together: tuple[PartJoules, int], covers: Group, resolved: bool
+) -> PartEnergy:
+    joules, number = own
+    return PartEnergy(
+        together[0].energy(together[1]), covers, resolved, joules.bounds(number), int(joules.ticks[number])
+    )
+
+
+def _other_rows(found: DomainCurves, layout: Layout) -> tuple[PartEnergy, PartEnergy, dict[str, PartEnergy]]:
+    """The block, its time outside of calls, and the user's own phases (means over their occurrences)."""
+    windows = {(0, (BLOCK,)): layout.block, (0, (OUTSIDE,)): layout.outside}
+    known = _looked_up(found, windows)
+    for name, occurrences in layout.own_phases.items():
+        each = domain_joules(found.curves, found.method, columns(list(occurrences)))
+        known[0, (name,)] = each.summed([range(len(occurrences))], len(occurrences)), 0
+    gate = _Gate(known, 0)
+    rows = {
+        name: _part_energy(known[0, (name,)], known[0, (name,)], (name,), gate.single(name))
+        for name in (BLOCK, OUTSIDE, *layout.own_phases)
+    }
+    return rows.pop(BLOCK), rows.pop(OUTSIDE), rows

@@ -1,0 +1,142 @@
+"""A counter's readings as unbroken stretches of ticks: unwrapped, with a bracket in time for each.
+
+A tick is the moment at which the counter took its value: somewhere in (early, late]. Where the counter started again
+from nothing, went backwards, stood still for several periods, or may have wrapped more than once, the stretch ends:
+the joules across such a break are known only by their least, and the report says so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wattvlm.recording import Readings
+from wattvlm.sensing import Channel
+from wattvlm.units import NS_PER_MS, NS_PER_S, S_PER_NS, format_ns
+
+Floats = NDArray[np.float64]
+Times = NDArray[np.int64]
+Counts = NDArray[np.int64]
+
+FREE_RUNNING_NS = 5 * NS_PER_MS
+"""Counters that tick at least this often (RAPL: 1 ms) are read when it suits; no edge of theirs is waited for."""
+
+STALENESS_PERIODS = 2
+"""A free-running counter's value is at most this many periods old: RAPL's 1 ms period jitters (Khan et al. 2018)."""
+
+STUCK_PERIODS = 3.0
+"""A counter that was seen unchanged for longer than this many of its periods did not count in that time, perhaps."""
+
+PLAUSIBLE_RATE = 4.0
+"""Where no largest power is stated, a wrap may not need more than this many times the usual power."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ticks:
+    """One unbroken stretch: each value in joules was reached in (early_s, late_s], seconds since the origin.
+
+    The first early_s of a recording is -inf where the counter's last tick before the first read was not seen.
+    """
+
+    early_s: Floats
+    late_s: Floats
+    energy_j: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Break:
+    """A stretch of time across which the counter cannot be trusted; at least `least_j` were used in it."""
+
+    start_s: float
+    end_s: float
+    least_j: float
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """All that a counter said: its stretches, the breaks between them, its period, and lines for the report."""
+
+    stretches: tuple[Ticks, ...]
+    breaks: tuple[Break, ...]
+    period_s: float | None
+    notes: tuple[str, ...] = ()
+
+
+def seconds_since(origin_ns: int, time_ns: Times) -> Floats:
+    """Times in seconds since an origin: float seconds of a recording keep nanoseconds for a hundred days."""
+    return np.asarray((time_ns - origin_ns) * S_PER_NS, dtype=np.float64)
+
+
+def recover_ticks(channel: Channel, readings: Readings, origin_ns: int, limit_w: float | None) -> Count | None:
+    """The ticks in a counter's readings, or None where it never changed."""
+    changed = np.concatenate([[True], np.diff(readings.value) != 0.0]) if len(readings) else np.zeros(0, bool)
+    if np.count_nonzero(changed) < 2:
+        return None
+    late_s = seconds_since(origin_ns, readings.time_ns[changed])
+    early_s = _earliest(channel, readings, changed, origin_ns)
+    values_j = readings.value[changed]
+    period_s = _period_s(channel, late_s)
+    steps_j, least_j, why = _steps(channel, values_j, early_s, late_s, period_s, limit_w)
+    stretches, breaks = _split(early_s, late_s, steps_j, least_j, why)
+    notes = tuple(
+        f"{channel.name}: {why[index]} at {format_ns(late_s[index] * NS_PER_S)} into the recording; the joules of the "
+        f"{format_ns((late_s[index + 1] - late_s[index]) * NS_PER_S)} around it are known only within bounds"
+        for index in sorted(why)
+    )
+    return Count(tuple(stretches), tuple(breaks), period_s, notes)
+
+
+def _earliest(channel: Channel, readings: Readings, changed: NDArray[np.bool_], origin_ns: int) -> Floats:
+    """The start of each tick's bracket; what is not known is -inf."""
+    early_s = seconds_since(origin_ns, readings.unchanged_at_ns[changed])
+    early_s[0] = -np.inf
+    if channel.update_period_ns is not None and channel.update_period_ns <= FREE_RUNNING_NS:
+        oldest_ns = readings.time_ns - readings.took_ns - STALENESS_PERIODS * channel.update_period_ns
+        early_s = np.maximum(early_s, seconds_since(origin_ns, oldest_ns[changed]))
+    return np.maximum.accumulate(early_s)
+
+
+def _period_s(channel: Channel, late_s: Floats) -> float:
+    nominal_s = 0.0 if channel.update_period_ns is None else channel.update_period_ns * S_PER_NS
+    return max(nominal_s, float(np.median(np.diff(late_s))))
+
+
+def _steps(
+    channel: Channel, values_j: Floats, early_s: Floats, late_s: Floats, period_s: float, limit_w: float | None
+) -> tuple[Floats, Floats, dict[int, str]]:
+    """(unwrapped steps, least joules of each step, reason by index where a step breaks the stretch)."""
+    steps_j = np.diff(values_j)
+    longest_s = late_s[1:] - np.where(np.isfinite(early_s[:-1]), early_s[:-1], late_s[:-1] - period_s)
+    rising = steps_j[steps_j > 0] / np.maximum(longest_s[steps_j > 0], S_PER_NS)
+    usual_w = PLAUSIBLE_RATE * float(np.median(rising)) if len(rising) else 0.0
+    most_j = (limit_w if limit_w is not None else usual_w) * longest_s
+    why: dict[int, str] = {}
+    if channel.wraps_at_j is not None:
+        wrapped = (steps_j < 0) & (steps_j + channel.wraps_at_j <= most_j)
+        steps_j = np.where(wrapped, steps_j + channel.wraps_at_j, steps_j)
+        why |= dict.fromkeys(_where(most_j >= channel.wraps_at_j), "may have wrapped more than once")
+    why |= dict.fromkeys(_where(steps_j < 0), "the counter went backwards or started again")
+    still_s = early_s[1:] - late_s[:-1]
+    for index in _where(still_s > STUCK_PERIODS * period_s):
+        why.setdefault(index, f"unchanged for {format_ns(float(still_s[index]) * NS_PER_S)}, longer than its period")
+    return steps_j, np.maximum(steps_j, 0.0), why
+
+
+def _where(condition: NDArray[np.bool_]) -> list[int]:
+    return [int(index) for index in np.flatnonzero(condition)]
+
+
+def _split(
+    early_s: Floats, late_s: Floats, steps_j: Floats, least_j: Floats, why: dict[int, str]
+) -> tuple[list[Ticks], list[Break]]:
+    edges = [0, *(index + 1 for index in sorted(why)), len(late_s)]
+    energy_j = np.concatenate([[0.0], np.cumsum(steps_j)])
+    stretches = [
+        Ticks(early_s[first:end], late_s[first:end], energy_j[first:end] - energy_j[first])
+        for first, end in pairwise(edges)
+    ]
+    breaks = [Break(float(late_s[i]), float(late_s[i + 1]), float(least_j[i])) for i in sorted(why)]
+    return stretches, breaks
