@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from wattvlm.attribution.calls import block_of, calls_of_block, duration_of, preprocess_was_unseen
+from wattvlm.attribution.calls import block_of, calls_of_block, preprocess_was_unseen
 from wattvlm.attribution.domains import Sources, sources_of
 from wattvlm.attribution.idle import idle_of, quiet_stretches
 from wattvlm.attribution.notes import interruption_of, lines_of, uses_of
@@ -40,7 +40,11 @@ def analyze(recording: Recording) -> Report:
     own_phases = tuple(phase for phase in trace.own_phases if _is_in(phase, block))
     sources = sources_of(recording, block)
     host, devices = layouts_of(calls, block, own_phases)
-    rows = {found.domain: domain_rows(found, devices if found.domain == "gpu" else host) for found in sources.domains}
+    rows: dict[Domain, DomainRows] = {
+        found.domain: domain_rows(found, devices if found.domain == "gpu" else host) for found in sources.domains
+    }
+    of_block: dict[Domain, PartEnergy] = {domain: own.block for domain, own in rows.items()}
+    of_outside: dict[Domain, PartEnergy] = {domain: own.outside for domain, own in rows.items()}
     reports = tuple(_call_report(call, index, host, rows) for index, call in enumerate(calls))
     cost = recording.sampler_cost
     return Report(
@@ -50,10 +54,10 @@ def analyze(recording: Recording) -> Report:
         calls=reports,
         phases=_pooled_phases(calls, host, rows),
         tokens=sum_tokens([call.tokens for call in calls]),
-        total=_pooled(CALL, [call.whole for call in host.calls], rows),
-        between=_pooled(BETWEEN, [call.between for call in host.calls], rows),
-        block=_part(BLOCK, len(calls), host.block, {domain: own.block for domain, own in rows.items()}),
-        outside=_part(OUTSIDE, len(calls), host.outside, {domain: own.outside for domain, own in rows.items()}),
+        total=_pooled(CALL, [call.whole for call in host.times], rows),
+        between=_pooled(BETWEEN, [call.between for call in host.times], rows),
+        block=_part(BLOCK, len(calls), host.block, of_block),
+        outside=_part(OUTSIDE, len(calls), host.outside, of_outside),
         own_phases=_own_phases(host, rows),
         idle=_idle(recording, trace, sources),
         absent=(*recording.absent, *sources.absent),
@@ -71,8 +75,12 @@ def _is_in(phase: Phase, block: Block) -> bool:
 
 def _idle(recording: Recording, trace: Trace, sources: Sources) -> dict[Domain, Idle]:
     quiet = quiet_stretches(recording, trace)
-    seen = {found.domain: idle_of(found, recording, quiet) for found in sources.domains}
-    return {domain: idle for domain, idle in seen.items() if idle is not None}
+    idle: dict[Domain, Idle] = {}
+    for found in sources.domains:
+        seen = idle_of(found, recording, quiet)
+        if seen is not None:
+            idle[found.domain] = seen
+    return idle
 
 
 def _part(name: str, calls: int, windows: Stretches, energies: Mapping[Domain, PartEnergy]) -> Part:
@@ -84,7 +92,7 @@ def _unseen_preprocess() -> Part:
 
 
 def _call_report(call: CallTrace, index: int, host: Layout, rows: Rows) -> CallReport:
-    windows = host.calls[index]
+    windows = host.times[index]
 
     def part(name: str, own: Stretches) -> Part:
         return _part(name, 1, own, {domain: found.calls[index][name] for domain, found in rows.items()})
@@ -100,7 +108,7 @@ def _call_report(call: CallTrace, index: int, host: Layout, rows: Rows) -> CallR
         runtime=call.runtime,
         ended=call.ended,
         start_ns=call.start_ns,
-        duration_ns=round(duration_of(call)),
+        duration_ns=round(duration_ns(windows.whole)),
         ttft_ns=None if call.first_token_ns is None else before_ns + call.first_token_ns - call.start_ns,
         tpot_ns=decode.duration_ns / call.decode_steps if decode is not None and call.decode_steps else None,
         batch_size=call.batch_size,
@@ -120,7 +128,7 @@ def _pooled_phases(calls: Sequence[CallTrace], host: Layout, rows: Rows) -> tupl
     if PREPROCESS not in host.order and any(preprocess_was_unseen(call) for call in calls):
         parts.append(_unseen_preprocess())
     for name in host.order:
-        part = _pooled(name, [call.phases.get(name, ()) for call in host.calls], rows)
+        part = _pooled(name, [call.phases.get(name, ()) for call in host.times], rows)
         if part is not None:
             parts.append(part)
     return tuple(parts)

@@ -89,11 +89,6 @@ def _exclusive(spans: dict[str, Stretches]) -> tuple[dict[str, Stretches], float
     return {name: own[name] for name in ordered}, overlap_ns
 
 
-def duration_of(call: CallTrace) -> float:
-    """Time of the whole call with its preprocess, on the host's clock, in nanoseconds."""
-    return duration_ns(call_windows(call, on_devices=False).whole)
-
-
 @dataclass(frozen=True, slots=True)
 class Sharing:
     """How many calls were active from each moment on."""

@@ -17,7 +17,7 @@ from typing import Protocol
 
 import numpy as np
 
-from wattvlm.attribution.ticks import Break, Count, Counts, Floats, Ticks, Times, recover_ticks, seconds_since
+from wattvlm.attribution.ticks import Break, Count, Counts, Floats, Ticks, Times, recover_ticks, seconds_since, within
 from wattvlm.recording import Readings
 from wattvlm.sensing import Channel
 from wattvlm.units import S_PER_NS
@@ -138,7 +138,7 @@ class Stretch:
             before_j = knot_j[0] + (time_s - knot_s[0]) * _slope(knot_s[:2], knot_j[:2])
             after_j = knot_j[-1] + (time_s - knot_s[-1]) * _slope(knot_s[-2:], knot_j[-2:])
             line_j = np.where(time_s < knot_s[0], before_j, np.where(time_s > knot_s[-1], after_j, line_j))
-        return np.clip(line_j, self.low_j(time_s), self.high_j(time_s))
+        return np.minimum(np.maximum(line_j, self.low_j(time_s)), self.high_j(time_s))
 
     def end_power_w(self, first: bool) -> float | None:
         """Mean power between the first two or the last two ticks, or None for a single tick."""
@@ -188,7 +188,7 @@ class CounterCurve:
         time_s = self._seconds(time_ns)
         total_j = np.zeros_like(time_s)
         for piece in self.pieces:
-            inside_s = np.clip(time_s, piece.start_s, piece.end_s)
+            inside_s = within(time_s, piece.start_s, piece.end_s)
             if piece.stretch is None:
                 anchor_s = piece.start_s if np.isfinite(piece.start_s) else piece.end_s
                 total_j += (inside_s - anchor_s) * piece.power_w
@@ -200,7 +200,7 @@ class CounterCurve:
         start_s, end_s = self._seconds(start_ns), self._seconds(end_ns)
         total_j = np.zeros_like(start_s)
         for piece in self.pieces:
-            from_s, to_s = np.clip(start_s, piece.start_s, piece.end_s), np.clip(end_s, piece.start_s, piece.end_s)
+            from_s, to_s = within(start_s, piece.start_s, piece.end_s), within(end_s, piece.start_s, piece.end_s)
             if piece.stretch is not None:
                 known_j = piece.stretch.low_j(to_s) - piece.stretch.high_j(from_s)
             elif piece.least_j > 0:
@@ -214,7 +214,7 @@ class CounterCurve:
         start_s, end_s = self._seconds(start_ns), self._seconds(end_ns)
         total_j = np.zeros_like(start_s)
         for piece in self.pieces:
-            from_s, to_s = np.clip(start_s, piece.start_s, piece.end_s), np.clip(end_s, piece.start_s, piece.end_s)
+            from_s, to_s = within(start_s, piece.start_s, piece.end_s), within(end_s, piece.start_s, piece.end_s)
             slope_w = self.outside_w if self.limit_w is None else self.limit_w
             most_j = np.maximum(to_s - from_s, 0.0) * slope_w
             if piece.stretch is not None:
@@ -284,14 +284,14 @@ def _fits(ticks: Ticks, limit_w: float, resolution_j: float) -> bool:
 
 def _pieces(stretches: list[Stretch], breaks: tuple[Break, ...], outside_w: float) -> tuple[_Piece, ...]:
     """All time from -inf to inf: before the readings, stretches with breaks between them, and after the readings."""
-    first_w = next((power for each in stretches if (power := each.end_power_w(first=True)) is not None), 0.0)
-    last_w = next((power for each in stretches[::-1] if (power := each.end_power_w(first=False)) is not None), 0.0)
-    pieces = [_Piece(-np.inf, stretches[0].start_s, min(first_w, outside_w))]
+    first_w = [power for each in stretches if (power := each.end_power_w(first=True)) is not None]
+    last_w = [power for each in stretches if (power := each.end_power_w(first=False)) is not None]
+    pieces = [_Piece(-np.inf, stretches[0].start_s, min(outside_w, *first_w[:1]))]
     for index, stretch in enumerate(stretches):
         pieces.append(_Piece(stretch.start_s, stretch.end_s, 0.0, stretch=stretch))
         if index < len(breaks):
             pieces.append(_broken_piece(breaks[index], stretch, stretches[index + 1], outside_w))
-    pieces.append(_Piece(stretches[-1].end_s, np.inf, min(last_w, outside_w)))
+    pieces.append(_Piece(stretches[-1].end_s, np.inf, min(outside_w, *last_w[-1:])))
     return tuple(pieces)
 
 

@@ -44,13 +44,17 @@ def idle_of(found: DomainCurves, recording: Recording, quiet: Stretches) -> Idle
 
 
 def _between_ticks(curve: Curve, readings: Readings, quiet: Stretches) -> Stretches:
-    """Each quiet stretch from its first to its last reading; a mean over a window must lie in it wholly."""
+    """Each quiet stretch from its first to its last reading; a mean over a window must lie in it wholly.
+
+    A counter's very first reading is left out, since its tick was not seen.
+    """
     settle_ns = 0
     if curve.channel.method == "power":
         settle_ns = LONGEST_WINDOW_NS if curve.channel.window_ns is None else curve.channel.window_ns
+    first_tick = 1 if curve.channel.method == "counter" else 0
     trimmed: list[Window] = []
     for window in quiet:
-        first = int(np.searchsorted(readings.time_ns, window.start_ns + settle_ns, "left"))
+        first = max(first_tick, int(np.searchsorted(readings.time_ns, window.start_ns + settle_ns, "left")))
         last = int(np.searchsorted(readings.time_ns, window.end_ns, "right")) - 1
         if last - first + 1 >= LEAST_TICKS:
             trimmed.append(Window(int(readings.time_ns[first]), int(readings.time_ns[last])))

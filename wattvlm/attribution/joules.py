@@ -32,7 +32,7 @@ class PartJoules:
         members = np.array([index for group in groups for index in group], dtype=np.int64)
 
         def added(column: Floats) -> Floats:
-            return np.bincount(owner, column[members], len(groups)) / divisor
+            return np.asarray(np.bincount(owner, column[members], len(groups)) / divisor, dtype=np.float64)
 
         return PartJoules(
             self.method, added(self.middle_j), added(self.low_j), added(self.high_j), added(self.least_j),
@@ -64,8 +64,7 @@ class PartJoules:
 
 def domain_joules(curves: Sequence[Curve], method: Provenance, windows: WindowColumns) -> PartJoules:
     """Joules of each part over all channels of a domain. Intervals add up: channels may err together."""
-    zeros = np.zeros(windows.parts)
-    middle_j, low_j, high_j, least_j, most_j = (zeros.copy() for _ in range(5))
+    middle_j, low_j, high_j, least_j, most_j = np.zeros((5, windows.parts), dtype=np.float64)
     ticks = np.full(windows.parts, np.iinfo(np.int64).max)
     gains_j: dict[str, Floats] = {}
     for curve in curves:
@@ -80,12 +79,12 @@ def domain_joules(curves: Sequence[Curve], method: Provenance, windows: WindowCo
         if method == "measured":
             board = curve.channel.board
             gain_j = TWO_SIDED_95 * curve.channel.gain_std_fraction * own_j
-            gains_j[board] = gains_j.get(board, zeros) + gain_j
+            gains_j[board] = gains_j.get(board, 0.0) + gain_j
     return PartJoules(method, middle_j, low_j, high_j, least_j, most_j, ticks, gains_j)
 
 
 def _by_part(windows: WindowColumns, joules: Floats) -> Floats:
-    return np.bincount(windows.part, joules * windows.share, windows.parts)
+    return np.asarray(np.bincount(windows.part, joules * windows.share, windows.parts), dtype=np.float64)
 
 
 Edge = Callable[[Times, Times], Floats]

@@ -117,7 +117,7 @@ class PowerCurve:
     def _inside(self, start_s: Floats, end_s: Floats) -> tuple[Floats, Floats]:
         """(sum of p dt between the first and last reading inside, time of the window outside these or in gaps)."""
         first, end = self._readings(start_s, end_s)
-        spacing_s = np.diff(self.time_s, prepend=self.time_s[0])
+        spacing_s = np.concatenate([[0.0], np.diff(self.time_s)])
         is_gap = spacing_s > GAP_PERIODS * max(self.period_s, self.seen_s)
         energy_j = np.cumsum(np.where(is_gap, 0.0, spacing_s * self.power_w))
         covered_s = np.cumsum(np.where(is_gap, 0.0, spacing_s))
@@ -132,13 +132,15 @@ class PowerCurve:
         first, end = self._readings(start_s, end_s)
         jitter_s = float(np.std(np.diff(self.time_s)))
         rounding_j = (self.channel.resolution_w or 0.0) * np.maximum(end_s - start_s, 0.0)
-        return 2.0 * jitter_s * np.sqrt(np.maximum(end - first, 0)) * float(np.max(self.power_w)) + rounding_j
+        weighed_s = 2.0 * jitter_s * np.sqrt(np.asarray(end - first, dtype=np.float64))
+        return weighed_s * float(np.max(self.power_w)) + rounding_j
 
     def _whole_windows(self, start_s: Floats, end_s: Floats) -> tuple[Floats, Floats]:
         """(joules, seconds) of the averaging windows that lie wholly inside."""
         first, end = self._readings(start_s + self.seen_s, end_s)
         summed_w = np.concatenate([[0.0], np.cumsum(self.power_w)])
-        return (summed_w[end] - summed_w[first]) * self.seen_s, (end - first) * self.seen_s
+        seen_s = np.asarray(end - first, dtype=np.float64) * self.seen_s
+        return (summed_w[end] - summed_w[first]) * self.seen_s, seen_s
 
     def _sampled(self, start_ns: Times, end_ns: Times) -> tuple[Floats, Floats]:
         """(middle, half-width) of the sample's 95 % interval; infinite below MANY_READINGS readings."""
@@ -239,4 +241,5 @@ def _middle_j(time_s: Floats, knot_s: Floats, summed_j: Floats, power_w: Floats)
     """The trapezoid sum between its knots, the end readings' power before and after them."""
     before_j = np.minimum(time_s - knot_s[0], 0.0) * power_w[0]
     after_j = np.maximum(time_s - knot_s[-1], 0.0) * power_w[-1]
-    return np.interp(time_s, knot_s, summed_j) + before_j + after_j
+    summed: Floats = np.interp(time_s, knot_s, summed_j) + before_j + after_j
+    return summed

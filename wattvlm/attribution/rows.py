@@ -23,8 +23,13 @@ Group = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The windows of everything that gets a row. order: the names of all phases in order of time."""
+    """The windows of everything that gets a row.
 
+    times: each call's own time. calls: the same with shares where calls ran at the same time, for joules.
+    order: the names of all phases in order of time.
+    """
+
+    times: tuple[CallWindows, ...]
     calls: tuple[CallWindows, ...]
     block: Stretches
     outside: Stretches
@@ -43,6 +48,7 @@ def layout_of(calls: Sequence[CallTrace], block: Block, own_phases: Sequence[Pha
         spans = union(Window(span.start_ns, max(span.start_ns, span.end_ns)) for span in phase.spans)
         own.setdefault(phase.name, []).append(spans)
     return Layout(
+        tuple(exclusive),
         tuple(shared(call, sharing) for call in exclusive),
         (Window(block.start_ns, block.end_ns),),
         outside_of(block, wholes),
@@ -92,7 +98,7 @@ Found = dict[Key, tuple[PartJoules, int]]
 
 def domain_rows(found: DomainCurves, layout: Layout) -> DomainRows:
     """The joules of every row in one domain: single rows first, then the sums of neighbours that need them."""
-    singles = {
+    singles: dict[Key, Stretches] = {
         (index, (name,)): windows
         for index, call in enumerate(layout.calls)
         for name, windows in ((CALL, call.whole), (BETWEEN, call.between), *call.phases.items())
@@ -168,7 +174,7 @@ class _Gate:
 
 def _rows(known: Found, index: int, names: Group, runs: Sequence[Group]) -> dict[str, PartEnergy]:
     gate = _Gate(known, index)
-    covers = {name: (name,) for name in (CALL, BETWEEN, *names)}
+    covers: dict[str, Group] = {name: (name,) for name in (CALL, BETWEEN, *names)}
     for run in runs:
         covers |= {name: group for group in merge(run, gate.group) for name in group}
     return {
@@ -189,7 +195,7 @@ def _part_energy(
 
 def _other_rows(found: DomainCurves, layout: Layout) -> tuple[PartEnergy, PartEnergy, dict[str, PartEnergy]]:
     """The block, its time outside of calls, and the user's own phases (means over their occurrences)."""
-    windows = {(0, (BLOCK,)): layout.block, (0, (OUTSIDE,)): layout.outside}
+    windows: dict[Key, Stretches] = {(0, (BLOCK,)): layout.block, (0, (OUTSIDE,)): layout.outside}
     known = _looked_up(found, windows)
     for name, occurrences in layout.own_phases.items():
         each = domain_joules(found.curves, found.method, columns(list(occurrences)))

@@ -70,6 +70,11 @@ def seconds_since(origin_ns: int, time_ns: Times) -> Floats:
     return np.asarray((time_ns - origin_ns) * S_PER_NS, dtype=np.float64)
 
 
+def within(time_s: Floats, start_s: float, end_s: float) -> Floats:
+    """Times moved into [start_s, end_s]."""
+    return np.minimum(np.maximum(time_s, start_s), end_s)
+
+
 def recover_ticks(channel: Channel, readings: Readings, origin_ns: int, limit_w: float | None) -> Count | None:
     """The ticks in a counter's readings, or None where it never changed."""
     changed = np.concatenate([[True], np.diff(readings.value) != 0.0]) if len(readings) else np.zeros(0, bool)

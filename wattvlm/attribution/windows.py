@@ -115,6 +115,8 @@ def columns(parts: Sequence[Stretches]) -> WindowColumns:
     """The windows of all parts as columns, parts numbered in order."""
     flat = [window for part in parts for window in part]
     numbers = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
-    times = np.array([window[:4] for window in flat], dtype=np.int64).reshape(-1, 4)
     shares = np.array([window.share for window in flat], dtype=np.float64)
-    return WindowColumns(times[:, 0], times[:, 1], times[:, 2], times[:, 3], shares, numbers, len(parts))
+    start_ns, end_ns, start_slack_ns, end_slack_ns = (
+        np.array([window[field] for window in flat], dtype=np.int64) for field in range(4)
+    )
+    return WindowColumns(start_ns, end_ns, start_slack_ns, end_slack_ns, shares, numbers, len(parts))
