@@ -1,0 +1,91 @@
+"""A look at journals that are being written: which channels have given a reading, and up to when."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from wattvlm.sampling.journal import read_from, segments
+from wattvlm.sampling.records import ENERGY, GAP, POWER, SAMPLE_BYTES, decode_sample
+from wattvlm.sampling.sensor_log import read_log
+from wattvlm.units import NS_PER_MS
+
+_UNKNOWN_PERIOD_NS = 100 * NS_PER_MS
+_SLACK_NS = 20 * NS_PER_MS
+_TAIL_BYTES = 2048 * SAMPLE_BYTES
+
+
+class LiveView:
+    """The state of one sampling process, read from its files; each look reads only what is new."""
+
+    def __init__(self, folder: Path, generation: int) -> None:
+        self._folder = folder
+        self._generation = generation
+        self._segment = -1
+        self._offset = 0
+        self._log_bytes = -1
+        self._latest_ns: dict[int, int] = {}
+        self._periods_ns: dict[int, int] = {}
+        self._settled = False
+
+    def has_first_readings(self) -> bool:
+        """Every probe is open or absent, and every channel has given a reading."""
+        self._look()
+        return self._settled and set(self._periods_ns) <= set(self._latest_ns)
+
+    def is_past(self, time_ns: int, now_ns: int) -> bool:
+        """Every live channel has a reading (or a gap) later than a time, or two of its periods have gone by."""
+        self._look()
+        return all(
+            self._latest_ns.get(index, 0) > time_ns or now_ns > time_ns + 2 * period_ns + _SLACK_NS
+            for index, period_ns in self._periods_ns.items()
+        )
+
+    def _look(self) -> None:
+        self._look_at_log()
+        self._look_at_readings()
+
+    def _look_at_log(self) -> None:
+        path = self._folder / f"sensors-{self._generation}"
+        try:
+            size = path.stat().st_size
+        except OSError:
+            return
+        if size == self._log_bytes:
+            return
+        self._log_bytes = size
+        indices: dict[str, int] = {}
+        for entry in read_log(path):
+            if entry.get("is") == "opened":
+                for each in entry["channels"]:
+                    index, name = each["index"], each["channel"]["name"]
+                    indices[name] = index
+                    self._periods_ns[index] = each["channel"]["update_period_ns"] or _UNKNOWN_PERIOD_NS
+            elif entry.get("is") == "learned" and entry["period_ns"] and entry["channel"] in indices:
+                self._periods_ns[indices[entry["channel"]]] = entry["period_ns"]
+            elif entry.get("is") == "lost":
+                self._periods_ns.pop(indices.get(entry["channel"], -1), None)
+            elif entry.get("is") == "settled":
+                self._settled = True
+
+    def _look_at_readings(self) -> None:
+        for number, path in segments(self._folder, f"readings-{self._generation}"):
+            if number < self._segment:
+                continue
+            if number > self._segment:
+                self._begin(number, path)
+            content = read_from(path, self._offset, 2**20)
+            whole = len(content) - len(content) % SAMPLE_BYTES
+            self._offset += whole
+            for start in range(0, whole, SAMPLE_BYTES):
+                sample = decode_sample(content[start : start + SAMPLE_BYTES])
+                if sample is not None and sample.kind in (ENERGY, POWER, GAP):
+                    self._latest_ns[sample.channel] = sample.time_ns
+
+    def _begin(self, number: int, path: Path) -> None:
+        """Only the last readings of a segment matter; a first look at a long one begins near its end."""
+        self._segment = number
+        try:
+            size = path.stat().st_size
+        except OSError:
+            size = 0
+        self._offset = max(0, size - size % SAMPLE_BYTES - _TAIL_BYTES)

@@ -1,0 +1,413 @@
+"""Journals to a Recording: what was kept of a run, whether it goes on, has ended, or was killed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wattvlm import filing
+from wattvlm.clock import Clock, WallAnchor, take_anchor
+from wattvlm.errors import ReportFormatError
+from wattvlm.host import Host, this_host
+from wattvlm.recording import Gap, Readings, Recording, SamplerCost
+from wattvlm.sampling.columns import Columns, read_columns
+from wattvlm.sampling.journal import BEGINNING, Position, read_segments
+from wattvlm.sampling.records import COST, ENERGY, GAP, POWER, decode_marks
+from wattvlm.sampling.sensor_log import read_log
+from wattvlm.sensing import Absence, Channel
+from wattvlm.trace import Mark
+from wattvlm.units import NS_PER_S, format_ns
+
+_SLACK_NS = 5 * NS_PER_S
+"""Records lie in the order of writing; a driver's stamps may be a little older. Never by this much."""
+
+_ALIVE_EVERY_NS = 3 * NS_PER_S
+"""The sampling process writes its cost each second: a longer silence is a stretch in which it did not run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What to read back: a block from start to end, and the readings of a wider stretch around it.
+
+    meter_id: whose block marks to keep, None for all. marks_from: where the block's marks begin in their journal.
+    """
+
+    start_ns: int
+    end_ns: int
+    from_ns: int
+    until_ns: int
+    meter_id: int | None = None
+    marks_from: Position = BEGINNING
+
+
+@dataclass(slots=True)
+class _Log:
+    """A generation's sensor log, as far as it makes sense."""
+
+    channels: dict[int, Channel]
+    opened_ns: dict[str, int]
+    absent: list[Absence]
+    facts: dict[str, str]
+    anchors: list[WallAnchor]
+    notes: list[str]
+    lost: list[tuple[str, int, str]]
+    reasons: dict[int, str]
+    opening: dict[str, int]
+    started_ns: int | None = None
+    ended_ns: int | None = None
+
+
+def generations(folder: Path) -> list[int]:
+    """The numbers of the sampling processes that wrote into a folder."""
+    try:
+        names = [path.name for path in folder.iterdir()]
+    except OSError:
+        return []
+    digits = [name.removeprefix("sensors-") for name in names if name.startswith("sensors-")]
+    return sorted(int(each) for each in digits if each.isascii() and each.isdecimal() and len(each) <= 9)
+
+
+def read_back(
+    folder: Path,
+    window: Window | None,
+    *,
+    extra_marks: Sequence[Mark] = (),
+    notes: Iterable[str] = (),
+    clock: Clock | None = None,
+) -> Recording:
+    """The Recording of a window of a folder's journals; of all they hold where the window is None.
+
+    clock: where the run still goes on, to anchor the wall clock and to name this host. Damaged records are passed
+    over; only a folder that holds nothing readable gives an empty Recording.
+    """
+    logs = {generation: read_sensors(folder / f"sensors-{generation}") for generation in generations(folder)}
+    marks = _all_marks(folder, window, extra_marks)
+    columns = {generation: read_columns(folder, f"readings-{generation}", *_reach(window)) for generation in logs}
+    window = window or _whole(marks, columns.values())
+    parts = [_Part(logs[generation], columns[generation], window) for generation in logs]
+    return _joined(parts, _chosen(marks, window), window, tuple(notes), clock)
+
+
+def no_recording(window: Window, marks: Sequence[Mark], notes: Iterable[str], problem: str, clock: Clock) -> Recording:
+    """The Recording where no sampling process could be started: the marks, and why there are no joules."""
+    absence = Absence(
+        "node",
+        problem or "the sampler was stopped before this was asked for",
+        "nothing was measured: times and tokens only, no joules",
+        "free space in the temporary folder and check that this program may start processes",
+    )
+    return Recording(
+        window.start_ns,
+        window.end_ns,
+        absent=(absence,),
+        marks=_chosen(marks, window),
+        wall_anchors=(take_anchor(clock),),
+        host=this_host(),
+        notes=tuple(notes),
+    )
+
+
+def read_sensors(path: Path) -> _Log:
+    """A sensor log; entries that make no sense are passed over and counted in its notes."""
+    log = _Log({}, {}, [], {}, [], [], [], {}, {})
+    damaged = 0
+    for entry in read_log(path):
+        try:
+            _READERS.get(entry.get("is", ""), _nothing)(log, entry)
+        except (KeyError, TypeError, ValueError, AttributeError, ReportFormatError):
+            damaged += 1
+    if damaged:
+        log.notes.append(f"{damaged} damaged entries of the sensor log were passed over")
+    return log
+
+
+def _nothing(log: _Log, entry: Mapping[str, Any]) -> None:
+    """An entry that only a live view needs."""
+
+
+def _time_ns(value: object) -> int:
+    if not isinstance(value, int) or not -(2**62) < value < 2**62:
+        raise ValueError("not a time")
+    return value
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("not a text")
+    return value
+
+
+def _read_started(log: _Log, entry: Mapping[str, Any]) -> None:
+    log.started_ns = _time_ns(entry["at_ns"])
+
+
+def _read_ended(log: _Log, entry: Mapping[str, Any]) -> None:
+    log.ended_ns = _time_ns(entry["at_ns"])
+
+
+def _read_anchor(log: _Log, entry: Mapping[str, Any]) -> None:
+    log.anchors.append(WallAnchor(_time_ns(entry["monotonic_ns"]), _time_ns(entry["wall_ns"])))
+
+
+def _read_opening(log: _Log, entry: Mapping[str, Any]) -> None:
+    log.opening[_text(entry["target"])] = _time_ns(entry["at_ns"])
+
+
+def _read_opened(log: _Log, entry: Mapping[str, Any]) -> None:
+    log.opening.pop(_text(entry["target"]), None)
+    for each in entry["channels"]:
+        channel = filing.from_plain(Channel, each["channel"], "a channel of the sensor log")
+        log.channels[int(each["index"])] = channel
+        log.opened_ns[channel.name] = _time_ns(entry["at_ns"])
+    log.absent += [filing.from_plain(Absence, each, "an absence of the sensor log") for each in entry["absent"]]
+    log.facts |= {_text(key): _text(value) for key, value in entry["facts"].items()}
+
+
+def _read_lost(log: _Log, entry: Mapping[str, Any]) -> None:
+    log.lost.append((_text(entry["channel"]), _time_ns(entry["at_ns"]), _text(entry["why"])))
+
+
+def _read_note(log: _Log, entry: Mapping[str, Any]) -> None:
+    log.notes.append(_text(entry["text"]))
+
+
+def _read_reason(log: _Log, entry: Mapping[str, Any]) -> None:
+    log.reasons[int(entry["index"])] = _text(entry["text"])
+
+
+_READERS = {
+    "started": _read_started,
+    "ended": _read_ended,
+    "anchor": _read_anchor,
+    "opening": _read_opening,
+    "opened": _read_opened,
+    "lost": _read_lost,
+    "note": _read_note,
+    "reason": _read_reason,
+}
+
+
+def _reach(window: Window | None) -> tuple[int, int]:
+    return (-(2**62), 2**62) if window is None else (window.from_ns - _SLACK_NS, window.until_ns + _SLACK_NS)
+
+
+def _all_marks(folder: Path, window: Window | None, extra: Sequence[Mark]) -> list[Mark]:
+    since = window.marks_from if window is not None else BEGINNING
+    written = [mark for content in read_segments(folder, "marks", since) for mark in decode_marks(content)]
+    return [*written, *extra]
+
+
+def _whole(marks: Sequence[Mark], columns: Iterable[Columns]) -> Window:
+    """The window of everything that was kept."""
+    times = [mark.time_ns for mark in marks]
+    for each in columns:
+        if len(each.time_ns):
+            times += [int(each.time_ns.min()), int(each.time_ns.max())]
+    start_ns, end_ns = min(times, default=0), max(times, default=0)
+    return Window(start_ns, end_ns, start_ns, end_ns)
+
+
+def _chosen(marks: Sequence[Mark], window: Window) -> tuple[Mark, ...]:
+    """All marks of calls that began in the block, marks outside calls from that time, and the meter's own block."""
+    began: dict[int, int] = {}
+    for mark in marks:
+        if mark.call_id and mark.kind not in ("block_start", "block_end"):
+            is_start = mark.kind == "call_start"
+            began[mark.call_id] = mark.time_ns if is_start else began.get(mark.call_id, mark.time_ns)
+    inside = {call_id for call_id, time_ns in began.items() if window.start_ns <= time_ns <= window.end_ns}
+    chosen: list[Mark] = []
+    for mark in marks:
+        if mark.kind in ("block_start", "block_end"):
+            is_wanted = window.meter_id is None or mark.call_id == window.meter_id
+        elif mark.call_id:
+            is_wanted = mark.call_id in inside
+        else:
+            is_wanted = window.start_ns <= mark.time_ns <= window.end_ns
+        if is_wanted:
+            chosen.append(mark)
+    return tuple(sorted(chosen, key=lambda mark: mark.time_ns))
+
+
+class _Part:
+    """What one sampling process gives to the Recording."""
+
+    def __init__(self, log: _Log, columns: Columns, window: Window) -> None:
+        self.log = log
+        self._columns = columns
+        self._window = window
+
+    def readings(self) -> dict[str, Readings]:
+        """Per channel, the readings of the window and one on either side."""
+        found: dict[str, Readings] = {}
+        for index, channel in self.log.channels.items():
+            wanted = ENERGY if channel.method == "counter" else POWER
+            own = self._columns.of(wanted, index)
+            readings = Readings(channel.name, own.time_ns, own.from_ns, own.took_ns, own.value)
+            found[channel.name] = readings.between(self._window.from_ns, self._window.until_ns)
+        return found
+
+    def gaps(self) -> list[Gap]:
+        """Failed and missing stretches that touch the window."""
+        window = self._window
+        found = [*self._told_gaps(), *self._late_starts(), *self._silences()]
+        for name, from_ns, why in self.log.lost:
+            found.append(Gap(name, from_ns, max(from_ns, window.until_ns), why))
+        return [gap for gap in found if gap.to_ns >= window.from_ns and gap.from_ns <= window.until_ns]
+
+    def _told_gaps(self) -> list[Gap]:
+        told: dict[tuple[str, int], Gap] = {}
+        own = self._columns.of(GAP, None)
+        rows = zip(own.channel.tolist(), own.from_ns.tolist(), own.time_ns.tolist(), own.took_ns.tolist())
+        for index, from_ns, to_ns, reason in rows:
+            channel = self.log.channels.get(index)
+            if channel is not None and from_ns <= to_ns:
+                why = self.log.reasons.get(reason, "a read failed")
+                told[channel.name, from_ns] = Gap(channel.name, from_ns, to_ns, why)
+        return list(told.values())
+
+    def _late_starts(self) -> list[Gap]:
+        """Channels that opened only after the block had begun."""
+        window, started_ns = self._window, self.log.started_ns
+        found: list[Gap] = []
+        for name, opened_ns in self.log.opened_ns.items():
+            if window.start_ns < opened_ns and started_ns is not None:
+                why = f"the sensor took {format_ns(opened_ns - started_ns)} to start"
+                found.append(Gap(name, min(window.start_ns, opened_ns), opened_ns, why))
+        return found
+
+    def _silences(self) -> list[Gap]:
+        """Stretches in which the sampling process did not run: stopped, or the machine asleep."""
+        beats = self._columns.of(COST, None).time_ns
+        found: list[Gap] = []
+        for index in np.nonzero(np.diff(beats) > _ALIVE_EVERY_NS)[0].tolist():
+            times = int(beats[index]), int(beats[index + 1])
+            why = "the sampling process did not run"
+            found += [Gap(channel.name, *times, why) for channel in self.log.channels.values()]
+        return found
+
+    def last_sign_ns(self) -> int | None:
+        """When this process was last seen to run."""
+        return int(self._columns.time_ns.max()) if len(self._columns.time_ns) else self.log.started_ns
+
+    def cost(self) -> SamplerCost | None:
+        """CPU time over the window, by the records around it."""
+        beats = self._columns.of(COST, None)
+        if len(beats.time_ns) < 2:
+            return None
+        first = max(0, int(np.searchsorted(beats.time_ns, self._window.start_ns, "right")) - 1)
+        last = min(len(beats.time_ns) - 1, int(np.searchsorted(beats.time_ns, self._window.end_ns, "left")))
+        first = min(first, last - 1) if last else 0
+        last = max(last, 1)
+        cpu_ns = int(beats.took_ns[last] - beats.took_ns[first])
+        return SamplerCost(max(0, cpu_ns), max(0, int(beats.time_ns[last] - beats.time_ns[first])))
+
+
+def _joined(
+    parts: Sequence[_Part], marks: tuple[Mark, ...], window: Window, notes: tuple[str, ...], clock: Clock | None
+) -> Recording:
+    channels: dict[str, Channel] = {}
+    readings: dict[str, Readings] = {}
+    facts: dict[str, str] = {}
+    for part in parts:
+        channels |= {channel.name: channel for channel in part.log.channels.values()}
+        facts |= part.log.facts
+        for name, own in part.readings().items():
+            readings[name] = _concatenated(readings[name], own) if name in readings else own
+    starts = [part.log.started_ns for part in parts if part.log.started_ns is not None]
+    from_ns = min(window.start_ns, max([window.from_ns, *starts[:1]]))
+    return Recording(
+        from_ns,
+        max(from_ns, window.until_ns),
+        channels=tuple(channels.values()),
+        readings=readings,
+        gaps=tuple(_without_repeats([gap for part in parts for gap in part.gaps()] + _deaths(parts, window, clock))),
+        absent=_absences(parts, channels),
+        marks=marks,
+        wall_anchors=_anchors(parts, window, clock),
+        host=this_host(facts) if clock is not None else Host(facts=facts),
+        sampler_cost=_cost(parts),
+        notes=tuple(dict.fromkeys([*notes, *(note for part in parts for note in _part_notes(part, window))])),
+        virtual="virtual" in facts,
+    )
+
+
+def _part_notes(part: _Part, window: Window) -> list[str]:
+    lost = [
+        f"{name} was lost: {why}; its joules after that are absent. Cure: see `wattvlm doctor`"
+        for name, from_ns, why in part.log.lost
+        if from_ns <= window.until_ns
+    ]
+    return [*part.log.notes, *lost]
+
+
+def _absences(parts: Sequence[_Part], channels: Mapping[str, Channel]) -> tuple[Absence, ...]:
+    """What the newest sampling process could not open, or has not opened yet."""
+    if not parts:
+        return ()
+    log = parts[-1].log
+    waiting = [
+        Absence(
+            "node",
+            f"{target.partition(':')[0]} was still starting",
+            "its sensors are not in this report",
+            "meter a longer block, or open a meter a few seconds before",
+        )
+        for target in log.opening
+    ]
+    return (*dict.fromkeys(log.absent), *waiting)
+
+
+def _deaths(parts: Sequence[_Part], window: Window, clock: Clock | None) -> list[Gap]:
+    """From the last sign of a sampling process to the start of the next one, or to the end of the window."""
+    found: list[Gap] = []
+    starts = [part.log.started_ns for part in parts[1:]]
+    for part, next_start_ns in zip(parts, [*starts, None]):
+        from_ns = part.log.ended_ns or part.last_sign_ns()
+        to_ns = next_start_ns if next_start_ns is not None else window.until_ns
+        is_over = next_start_ns is not None or part.log.ended_ns is not None
+        silent_ns = to_ns - from_ns if from_ns is not None else 0
+        if from_ns is None or not (is_over or silent_ns > _ALIVE_EVERY_NS) or silent_ns <= 0:
+            continue
+        if to_ns >= window.from_ns and from_ns <= window.until_ns:
+            why = "the sampling process had ended"
+            found += [Gap(channel.name, from_ns, to_ns, why) for channel in part.log.channels.values()]
+    return found
+
+
+def _concatenated(before: Readings, after: Readings) -> Readings:
+    def both(one: NDArray[Any], other: NDArray[Any]) -> NDArray[Any]:
+        return np.concatenate([one, other])
+
+    return replace(
+        before,
+        time_ns=both(before.time_ns, after.time_ns),
+        unchanged_at_ns=both(before.unchanged_at_ns, after.unchanged_at_ns),
+        took_ns=both(before.took_ns, after.took_ns),
+        value=both(before.value, after.value),
+    )
+
+
+def _without_repeats(gaps: Iterable[Gap]) -> list[Gap]:
+    return sorted(dict.fromkeys(gaps), key=lambda gap: (gap.from_ns, gap.channel, gap.to_ns))
+
+
+def _anchors(parts: Sequence[_Part], window: Window, clock: Clock | None) -> tuple[WallAnchor, ...]:
+    """The anchors of the window with one on either side, and one of now where the run goes on."""
+    known = sorted((anchor for part in parts for anchor in part.log.anchors), key=lambda anchor: anchor.monotonic_ns)
+    if clock is not None:
+        known.append(take_anchor(clock))
+    first = max([n for n, anchor in enumerate(known) if anchor.monotonic_ns <= window.from_ns], default=0)
+    last = min([n for n, anchor in enumerate(known) if anchor.monotonic_ns >= window.until_ns], default=len(known))
+    return tuple(known[first : last + 1])
+
+
+def _cost(parts: Sequence[_Part]) -> SamplerCost | None:
+    costs = [cost for cost in (part.cost() for part in parts) if cost is not None]
+    if not costs:
+        return None
+    return SamplerCost(sum(cost.cpu_ns for cost in costs), sum(cost.wall_ns for cost in costs))
