@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @click.command("demo")
 @click.option("--device", default="", help="Where to run: cpu, cuda, cuda:1 ... (default: cuda if there is one).")
 @click.option("--model", "model_name", default="", metavar="PATH_OR_ID", help="A model of your own instead.")
-@click.option("--images", default=24, show_default=True, type=click.IntRange(1, 48), help="How many held-out images.")
+@click.option("--images", default=24, show_default=True, type=click.IntRange(4, 50), help="How many held-out images.")
 @click.option("--virtual", is_flag=True, help="The report of a simulated data-centre GPU on virtual sensors.")
 @click.option("--replay", is_flag=True, help="The report of a recording that ships with wattvlm; needs no torch.")
 @click.option("--save", type=click.Path(dir_okay=False, path_type=Path), help="Save the report as JSON.")

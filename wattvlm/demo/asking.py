@@ -17,9 +17,9 @@ def load(folder: Path) -> tuple[Any, Any]:
     return processor, transformers.AutoModelForImageTextToText.from_pretrained(folder, local_files_only=True).eval()
 
 
-def decoded(processor: Any, model: Any, inputs: Any) -> list[str]:
+def decoded(processor: Any, model: Any, inputs: Any, **options: Any) -> list[str]:
     """What `model.generate` writes after each prompt of `inputs`, as text; inputs are moved to the model's device."""
-    output = model.generate(**inputs.to(model.device))
+    output = model.generate(**inputs.to(model.device), **options)
     written = output[:, inputs["input_ids"].shape[1] :]
     return [text.strip() for text in processor.batch_decode(written, skip_special_tokens=True)]
 

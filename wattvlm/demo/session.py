@@ -10,6 +10,7 @@ from typing import Any
 
 from wattvlm.demo import model_path
 from wattvlm.demo.accuracy import Accuracy
+from wattvlm.demo.asking import decoded, load
 from wattvlm.demo.questions import QUESTIONS, Question, best_constant_guess, held_out, is_right, prompt
 from wattvlm.errors import NotResolved
 from wattvlm.meter import meter
@@ -107,21 +108,22 @@ def ask(*, device: str = "", model_name: str = "", images: int = 24) -> Session:
 
 
 def _load(model_name: str, device: str) -> tuple[Any, Any]:
+    """Processor and model on the device; the shipped model comes from local files alone."""
     torch: Any = import_module("torch")
     transformers: Any = import_module("transformers")
-    where = model_name or str(model_path())
-    options = {} if model_name else {"local_files_only": True}
-    processor = transformers.AutoProcessor.from_pretrained(where, **options)
-    model = transformers.AutoModelForImageTextToText.from_pretrained(where, **options).eval()
+    transformers.utils.logging.disable_progress_bar()
+    if model_name:
+        processor = transformers.AutoProcessor.from_pretrained(model_name)
+        model = transformers.AutoModelForImageTextToText.from_pretrained(model_name).eval()
+    else:
+        processor, model = load(model_path())
     return processor, model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 def _ask_one(processor: Any, model: Any, question: Question, picture: Any, is_own: bool) -> str:
     text = _chat_prompt(processor, question) if is_own else prompt(question)
-    inputs = processor(images=[picture], text=[text], return_tensors="pt").to(model.device)
-    output = model.generate(**inputs, max_new_tokens=_ANSWER_TOKENS, do_sample=False)
-    written = output[:, inputs["input_ids"].shape[1] :]
-    return str(processor.batch_decode(written, skip_special_tokens=True)[0]).strip()
+    inputs = processor(images=[picture], text=[text], return_tensors="pt")
+    return decoded(processor, model, inputs, max_new_tokens=_ANSWER_TOKENS, do_sample=False)[0]
 
 
 def _chat_prompt(processor: Any, question: Question) -> str:
