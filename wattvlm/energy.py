@@ -13,13 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from math import fsum, isfinite, sqrt
+from math import ceil, fsum, isfinite, sqrt
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wattvlm.units import energy_scale
+from wattvlm.units import energy_scale, format_significant
 
 Provenance = Literal["measured", "modelled"]
 
@@ -51,6 +51,8 @@ class Energy:
         low_j, high_j = self.interval_j
         if not (isfinite(low_j) and isfinite(high_j)) or low_j > high_j:
             raise ValueError(f"interval_j must be two finite numbers in order, not {self.interval_j}")
+        if self.mean_j is not None and not isfinite(self.mean_j):
+            raise ValueError(f"mean_j must be finite or None, not {self.mean_j}")
         if self.draws_j is not None and self.draws_j.shape != (DRAWS,):
             raise ValueError(f"draws_j must have shape ({DRAWS},), not {self.draws_j.shape}")
 
@@ -123,9 +125,9 @@ class Energy:
         )
 
     def per(self, count: float) -> Energy:
-        """Joules per one of `count` things; ValueError for a count that is not positive."""
-        if not count > 0:
-            raise ValueError(f"joules per {count} things has no meaning: the count must be positive")
+        """Joules per one of `count` things; ValueError for a count that is not positive and finite."""
+        if not (isfinite(count) and count > 0):
+            raise ValueError(f"joules per {count} things has no meaning: the count must be positive and finite")
         return self.scaled(1.0 / count)
 
     def __float__(self) -> float:
@@ -172,12 +174,11 @@ def format_with_half_width(value: float, half_width: float) -> tuple[str, str]:
 
     ('503.5', '4.8'), ('97.5', '1.6'), ('5.24', '0.05'). A half-width is rounded up, so that the text never claims more.
     """
-    if half_width <= 0 or not isfinite(half_width):
-        return f"{value:.4g}", f"{half_width:.4g}"
+    if half_width <= 0:
+        return format_significant(value), "0"
     decimals = 0
-    step = 1.0
-    while half_width / step < 1.95 and decimals < 9:
-        step /= 10.0
+    while half_width * 10**decimals < (1.95 if decimals else 9.5) and decimals < 9:
         decimals += 1
-    rounded_up = np.ceil(half_width / step - 1e-9) * step
-    return f"{value:.{decimals}f}", f"{rounded_up:.{decimals}f}"
+    steps = ceil(half_width * 10**decimals - 1e-9)
+    rounded = round(value, decimals) + 0.0  # no minus sign is left before a zero
+    return f"{rounded:.{decimals}f}", f"{steps / 10**decimals:.{decimals}f}"

@@ -7,6 +7,7 @@ ends in ReportFormatError for whatever is not exactly a noun of that kind (OSErr
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import os
 import secrets
@@ -14,7 +15,7 @@ import stat
 import tempfile
 import types
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from math import isfinite
 from pathlib import Path
@@ -233,24 +234,27 @@ def _load_json(path: Path) -> object:
 
 
 def _read_text(path: Path) -> bytes:
-    """The bytes of a file, unpacked where they are gzip; refused before they fill the memory."""
+    """The bytes of a file, unpacked where they are gzip."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe without a writer would hold the reader for ever
     with os.fdopen(descriptor, "rb") as raw:
-        status = os.fstat(raw.fileno())
-        if not stat.S_ISREG(status.st_mode):
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise ReportFormatError(f"{path} is not a regular file and was not read")
         packed = raw.read(2) == b"\x1f\x8b"
         raw.seek(0)
-        most = LARGEST_FILE_BYTES
-        if packed:
-            most = min(most, max(ALWAYS_READ_BYTES, LARGEST_EXPANSION * status.st_size))
         try:
-            content = gzip.GzipFile(fileobj=raw).read(most + 1) if packed else raw.read(most + 1)
+            return b"".join(_pieces(gzip.GzipFile(fileobj=raw) if packed else raw, raw, path))
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise ReportFormatError(f"{path} is a damaged gzip file: {error}") from error
-    if len(content) > most:
-        raise ReportFormatError(f"{path} unfolds to more than {most} bytes, too many for its kind, and was not read")
-    return content
+
+
+def _pieces(text: io.BufferedIOBase, raw: io.BufferedIOBase, path: Path) -> Iterator[bytes]:
+    """What is read of a text, piece by piece, until it ends or has become larger than any noun's."""
+    size = 0
+    while piece := text.read(2**20):
+        size += len(piece)
+        if size > LARGEST_FILE_BYTES or size > max(ALWAYS_READ_BYTES, LARGEST_EXPANSION * raw.tell()):
+            raise ReportFormatError(f"{path} holds more text than any recording or report; it was not read to its end")
+        yield piece
 
 
 def _no_constant(name: str) -> NoReturn:

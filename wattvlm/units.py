@@ -30,7 +30,7 @@ def energy_scale(energy_j: float) -> tuple[float, str]:
 
 
 def format_significant(value: float, digits: int = 4) -> str:
-    """A number with `digits` significant digits and no exponent for everyday sizes: 503.5, 5.24, 0.0975."""
+    """A number with `digits` significant digits and no exponent: 503.5, 5.240, 0.09750 (at most 9 decimals)."""
     if value == 0.0:
         return "0"
     size = abs(value)
