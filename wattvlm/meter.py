@@ -6,12 +6,13 @@ import functools
 import inspect
 import itertools
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from wattvlm.runtimes import Runtime, own_runtimes
+from wattvlm.runtimes import Runtime, Settles, WatchesModels, own_runtimes
 from wattvlm.sampling.sampler import Sampler, shared_sampler
 from wattvlm.sensing import ProbeSource
 from wattvlm.trace import Mark
@@ -65,6 +66,7 @@ class Meter:
         self._end_ns = self._mark("block_end")
         if self._sampler is not None:
             _WATCH.close(self._sampler)
+            weakref.finalize(self, self._sampler.forget, self._id)
         return False
 
     def __call__(self, function: Function) -> Function:
@@ -120,6 +122,7 @@ class Meter:
         """What was recorded in this block so far, with a little before and after it."""
         if self._sampler is None or self._start_ns is None:
             raise RuntimeError("nothing was metered yet: use `with meter() as m:` and read m.report after the block")
+        _WATCH.settle()
         end_ns = self._end_ns if self._end_ns is not None else monotonic_ns()
         if self._end_ns is not None:
             self._sampler.wait_past(end_ns + IDLE_TO_SEE_NS, IDLE_TO_SEE_NS + TICKS_TO_WAIT_NS)
@@ -172,12 +175,13 @@ class _Watch:
         with self._lock:
             self._samplers.append(sampler)
             if len(self._samplers) == 1:
-                self._runtimes = own_runtimes()
+                self._runtimes = list(own_runtimes())
                 for runtime in self._runtimes:
-                    self._attempt(runtime, "install", lambda runtime=runtime: runtime.install(self._sink))
+                    self._attempt(runtime, "install", functools.partial(runtime.install, self._sink))
             if model is not None:
                 for runtime in self._runtimes:
-                    self._attempt(runtime, "watch the model with", lambda runtime=runtime: runtime.watch(model))
+                    if isinstance(runtime, WatchesModels):
+                        self._attempt(runtime, "watch the model with", functools.partial(runtime.watch, model))
 
     def close(self, sampler: Sampler) -> None:
         """One meter less; the last one takes the runtimes out again."""
@@ -188,6 +192,13 @@ class _Watch:
                 for runtime in self._runtimes:
                     self._attempt(runtime, "uninstall", runtime.uninstall)
             self._samplers.remove(sampler)
+
+    def settle(self) -> None:
+        """Have the runtimes write what they keep back, for a report while some meter is still open."""
+        with self._lock:
+            for runtime in self._runtimes if self._samplers else ():
+                if isinstance(runtime, Settles):
+                    self._attempt(runtime, "settle", runtime.settle)
 
     def _sink(self, mark: Mark) -> None:
         for sampler in dict.fromkeys(self._samplers):
