@@ -1,0 +1,251 @@
+"""One call while it runs: what has been seen of it, and the marks that it makes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+from wattvlm.runtimes import next_call_id
+from wattvlm.runtimes.transformers.device_time import StreamTimes
+from wattvlm.runtimes.transformers.models import KnownModel, PresentParts
+from wattvlm.trace import DECODE, PREFILL, VISION_ENCODE, Mark, MarkKind, MarkSink
+
+RUNTIME_NAME: Final = "transformers"
+PROGRESS_PERIOD_NS: Final = 250_000_000
+
+monotonic_ns = time.monotonic_ns
+
+
+class ObservedCall:
+    """What one call has shown so far. Times are host ns; `stream` keeps the device's own beside them.
+
+    The order of events: vision parts run (before or inside the model's forward), the language model's first block
+    sees the prompt, the first logits are ready, steps follow, the call ends. Each may be missing.
+    """
+
+    def __init__(
+        self,
+        sink: MarkSink,
+        model: Any,
+        known: KnownModel,
+        parts: PresentParts,
+        given: Mapping[str, Any],
+        stream: StreamTimes | None = None,
+    ) -> None:
+        self.sink: Final = sink
+        self.known: Final = known
+        self.parts: PresentParts | None = parts
+        self.model: Any = model
+        self.given: Mapping[str, Any] = given
+        self.stream: Final = stream
+        self.call_id: Final = next_call_id()
+        self.lane: Final = threading.get_ident()
+        self.has_encoder: Final = any(part.encodes for part in parts.layout.parts)
+        self.prompts: int | None = None
+        self.is_bare = False
+        self.is_complete = True
+        self.cached_length = 0
+        self.hooks: list[Any] = []
+        self.outcomes: list[tuple[Any, int]] = []
+        self.aside = 0
+        self.ticks_expected = False
+        self.ticks = 0
+        self.forwards = 0
+        self.forward_depth = 0
+        self.expansion = 1
+        self.ids_length: int | None = None
+        self.first_lengths: list[int] = []
+        self.last_lengths: list[int] = []
+        self.encoded_rows: int | None = None
+        self.part_rows: dict[str, int] = {}
+        self.last_part: str | None = None
+        self.given_rows: int | None = None
+        self.given_images: int | None = None
+        self.vision_started_ns: int | None = None
+        self.vision_ended_ns: int | None = None
+        self.vision_marked = False
+        self.first_forward_ns: int | None = None
+        self.first_forward_ended_ns: int | None = None
+        self.language_started_ns: int | None = None
+        self.prefill_ns: int | None = None
+        self.first_logits_ns: int | None = None
+        self.progress_ns = 0
+
+    def mark(self, kind: MarkKind, time_ns: int, name: str = "", value: float = 0.0, text: str = "") -> None:
+        self.sink(Mark(time_ns, kind, self.call_id, name, self.lane, value=value, text=text))
+
+    def count(self, time_ns: int, name: str, value: float, how: str) -> None:
+        self.sink(Mark(time_ns, "count", self.call_id, name, self.lane, value=value, text=how))
+
+    def start(self) -> None:
+        if self.stream is not None:
+            self.stream.record("start")
+        now_ns = monotonic_ns()
+        self.progress_ns = now_ns
+        self.mark("call_start", now_ns, RUNTIME_NAME)
+
+    # What the model shows
+
+    def part_starts(self, encodes: bool) -> None:
+        """A module of the vision side begins; those that run after the language model has begun are not prefill's."""
+        if self.prefill_ns is not None or self.aside:
+            return
+        if self.vision_started_ns is None:
+            self.vision_started_ns = monotonic_ns()
+            if self.stream is not None:
+                self.stream.record("vision_start")
+        if not self.vision_marked and (encodes or not self.has_encoder):
+            self.vision_marked = True
+            self.mark("phase_start", self.vision_started_ns, VISION_ENCODE)
+
+    def part_ends(self, path: str, rows: int | None) -> None:
+        if self.prefill_ns is not None or self.aside:
+            return
+        self.vision_ended_ns = monotonic_ns()
+        if self.stream is not None:
+            self.stream.record("vision_end")
+        self.last_part = path
+        if rows is not None:
+            self.part_rows[path] = self.part_rows.get(path, 0) + self._unexpanded(rows)
+
+    def encoder_gave(self, rows: int | None) -> None:
+        if rows is not None and self.prefill_ns is None and not self.aside:
+            self.encoded_rows = (self.encoded_rows or 0) + self._unexpanded(rows)
+
+    @property
+    def feature_rows(self) -> int | None:
+        """Rows that the vision side gives on: as handed to forward, else out of its last module."""
+        if self.given_rows is not None:
+            return self.given_rows
+        inner = self.known.layout.inner_projector
+        if inner is not None and inner in self.part_rows:
+            return self.part_rows[inner]
+        return None if self.last_part is None else self.part_rows.get(self.last_part)
+
+    def _unexpanded(self, rows: int) -> int:
+        """Rows a prompt was given with: beams repeat what is encoded inside forward."""
+        return rows // self.expansion if self.forward_depth and rows % self.expansion == 0 else rows
+
+    def forward_starts(self, given_rows: int | None, images: int | None, ids_shape: tuple[int, int] | None) -> None:
+        """The model, or the part of it that holds the language model, is called from outside itself."""
+        self.forward_depth += 1
+        if self.first_forward_ns is None:
+            self.first_forward_ns = monotonic_ns()
+            if self.stream is not None:
+                self.stream.record("forward_start")
+        if self.first_logits_ns is not None:
+            return
+        if ids_shape is not None:
+            if self.prompts and ids_shape[0] % self.prompts == 0:
+                self.expansion = max(1, ids_shape[0] // self.prompts)
+            self.ids_length = (self.ids_length or 0) + ids_shape[1]
+        if given_rows is not None:
+            self.given_rows = (self.given_rows or 0) + given_rows // self.expansion
+            self.given_images = None if images is None else (self.given_images or 0) + images // self.expansion
+
+    def forward_ends(self) -> None:
+        self.forward_depth -= 1
+        self.forwards += 1
+        now_ns = monotonic_ns()
+        if self.first_forward_ended_ns is None:
+            self.first_forward_ended_ns = now_ns
+        if not self.ticks_expected and not self.is_bare:
+            self.step_ends(now_ns)
+
+    def language_starts(self, length: int) -> None:
+        """The language model's first block is about to run on so many positions."""
+        if self.aside:
+            return
+        if self.language_started_ns is None:
+            self.language_started_ns = monotonic_ns()
+            self.mark_prefill()
+        if self.first_logits_ns is None:
+            self.first_lengths.append(length)
+
+    def last_block_starts(self, length: int) -> None:
+        if self.first_logits_ns is None and not self.aside:
+            self.last_lengths.append(length)
+
+    def ticked(self) -> None:
+        """generate has its next logits."""
+        if not self.aside:
+            self.ticks += 1
+            self.step_ends(monotonic_ns())
+
+    def step_ends(self, now_ns: int) -> None:
+        if self.first_logits_ns is None:
+            self.first_logits(now_ns)
+        elif now_ns - self.progress_ns > PROGRESS_PERIOD_NS:
+            self.progress_ns = now_ns
+            self.count(now_ns, "decode_steps", self.decode_steps, _STEPS_SO_FAR)
+
+    # What follows from it
+
+    @property
+    def decode_steps(self) -> int:
+        """Forward passes after the prefill."""
+        return max(0, (self.ticks or self.forwards) - 1)
+
+    def decode_starts(self, first_logits_ns: int) -> None:
+        """A loop written by hand goes on after its first forward pass, which was its prefill."""
+        self.first_logits_ns = first_logits_ns
+        self.mark("first_token", first_logits_ns)
+        self.mark("phase_start", first_logits_ns, DECODE)
+
+    def mark_prefill(self) -> None:
+        """Prefill begins with the forward that gives the first logits, or where the vision work in it ends."""
+        if self.prefill_ns is not None:
+            return
+        known_ns = [each for each in (self.first_forward_ns, self.vision_ended_ns) if each is not None]
+        self.prefill_ns = max(known_ns) if known_ns else self.language_started_ns or monotonic_ns()
+        self.close_vision()
+        self.mark("phase_start", self.prefill_ns, PREFILL)
+
+    def close_vision(self) -> None:
+        if self.vision_marked and self.vision_ended_ns is not None:
+            self.mark("phase_end", self.vision_ended_ns, VISION_ENCODE)
+
+    def first_logits(self, now_ns: int) -> None:
+        """Prefill ends and decode begins; the modules need not be watched any longer."""
+        self.first_logits_ns = now_ns
+        if self.stream is not None:
+            self.stream.record("first_token")
+        self.unhook()
+        self.mark_prefill()
+        self.mark("phase_end", now_ns, PREFILL)
+        self.mark("first_token", now_ns)
+        self.mark("phase_start", now_ns, DECODE)
+
+    def end(self, text: str, now_ns: int) -> None:
+        """The call is over: close what is open, and mark how it ended."""
+        if self.stream is not None:
+            self.stream.record("end")
+        self.unhook()
+        if self.first_logits_ns is None and self.first_forward_ended_ns is not None and not self.is_bare:
+            self.first_logits(self.first_forward_ended_ns)
+        if self.first_logits_ns is None and self.first_forward_ns is not None and not self.known.layout.encoder_only:
+            self.mark_prefill()
+        if self.first_logits_ns is not None:
+            self.mark("phase_end", now_ns, DECODE)
+        elif self.prefill_ns is not None:
+            self.mark("phase_end", now_ns, PREFILL)
+        else:
+            self.close_vision()
+        self.mark("call_end", now_ns, RUNTIME_NAME, text=text)
+
+    def unhook(self) -> None:
+        while self.hooks:
+            self.hooks.pop().remove()
+
+    def release(self) -> None:
+        """Let go of the user's model and tensors."""
+        self.model = None
+        self.parts = None
+        self.given = {}
+        self.outcomes = []
+
+
+_STEPS_SO_FAR = "forward passes after the prefill, so far"
+STEPS = "forward passes after the prefill"

@@ -1,0 +1,136 @@
+"""The marks that a call's arguments and results give once it is over: counts and facts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from wattvlm.runtimes.transformers import inputs
+from wattvlm.runtimes.transformers.calls import STEPS, ObservedCall, monotonic_ns
+from wattvlm.runtimes.transformers.counting import (
+    Count,
+    Prompt,
+    image_runs,
+    kept_count,
+    output_count,
+    prompt_counts,
+)
+
+
+def write_counts(call: ObservedCall) -> None:
+    """Every count of the call that is known, and its model's facts."""
+    now_ns = monotonic_ns()
+    if call.prompts is not None:
+        call.count(now_ns, "batch_size", call.prompts, "prompts")
+    if call.first_logits_ns is not None:
+        call.count(now_ns, "decode_steps", call.decode_steps, STEPS)
+    ids = _prompt_ids(call)
+    counted = list(_token_counts(call, ids))
+    counted += _images(call, ids)
+    output = _output(call) if call.is_complete else _output_so_far(call)
+    if output is not None:
+        counted.append(output)
+    for each in counted:
+        call.count(now_ns, each.name, each.value, each.how)
+    call.mark("facts", now_ns, text=call.known.facts_json)
+
+
+def _prompt_ids(call: ObservedCall) -> inputs.Rows | None:
+    ids = inputs.token_ids(call.given)
+    if ids is None:
+        return None
+    pad_id: int | None = None
+    if call.ticks_expected:  # only generate infers a mask from padding ids; forward computes every position
+        pad = inputs.generation_setting(call.given, call.model, "pad_token_id")
+        ends = inputs.id_set(inputs.generation_setting(call.given, call.model, "eos_token_id"))
+        pad_id = pad if isinstance(pad, int) and pad not in ends else None
+    return inputs.rows_without_padding(ids, call.given.get("attention_mask"), pad_id)
+
+
+def _token_counts(call: ObservedCall, ids: inputs.Rows | None) -> Iterator[Count]:
+    layout = call.known.layout
+    given_ids = inputs.token_ids(call.given)
+    length = call.ids_length
+    if length is None:
+        length = 0 if given_ids is None else int(given_ids.shape[1])
+    prompt = Prompt(
+        ids=ids,
+        padded_length=length,
+        batch_size=call.prompts or 1,
+        placeholders=call.known.placeholders,
+        vision_ran=_vision_ran(call),
+        features=call.feature_rows if call.vision_marked or call.given_rows is not None else None,
+        model_length=sum(call.first_lengths) or None,
+        cross_attention=layout.cross_attention,
+        into_language_model=layout.language_model is not None and _joins_language(call),
+    )
+    if call.vision_marked and call.encoded_rows is not None:
+        yield Count("visual_encoded", call.encoded_rows, "rows out of the vision encoder")
+    if call.cached_length and call.prompts:
+        yield Count("cached_input", call.cached_length * call.prompts, "length of the cache that was given")
+    visual: int | None = None
+    for each in prompt_counts(prompt):
+        visual = each.value if each.name == "visual_input" else visual
+        yield each
+    if not layout.cross_attention and call.last_lengths and len(call.first_lengths) == len(call.last_lengths):
+        kept = kept_count(visual, sum(call.first_lengths), sum(call.last_lengths), call.prompts or 1)
+        if kept is not None:
+            yield kept
+
+
+def _joins_language(call: ObservedCall) -> bool:
+    """Two encoders side by side, such as CLIP's: the text model never gets image features."""
+    return bool(call.known.placeholders) or call.known.layout.cross_attention or _can_generate(call.model)
+
+
+def _can_generate(model: Any) -> bool:
+    return hasattr(model, "generate") or hasattr(model, "prepare_inputs_for_generation")
+
+
+def _vision_ran(call: ObservedCall) -> bool | None:
+    if call.vision_marked or call.given_rows is not None:
+        return True
+    if not call.known.layout.parts:
+        return False
+    given_pixels = any("pixel" in name and value is not None for name, value in call.given.items())
+    return None if given_pixels else False
+
+
+def _images(call: ObservedCall, ids: inputs.Rows | None) -> list[Count]:
+    by_shape = inputs.images_given(call.given)
+    if by_shape is not None:
+        return [Count("images", *by_shape)]
+    pixels = inputs.pixel_rows(call.given)
+    if pixels is None:
+        return [] if _vision_ran(call) is not False else [Count("images", 0, "no vision side ran")]
+    if call.given_images is not None and call.given_images != pixels:
+        return [Count("images", call.given_images, "feature groups")]
+    runs = image_runs(ids, call.known.placeholders) if ids is not None else 0
+    if runs in (0, pixels):
+        return [Count("images", pixels, "rows of pixel_values")]
+    if pixels % runs == 0:
+        return [Count("images", runs, f"runs of placeholder ids ({pixels} rows of pixel_values: tiles)")]
+    return []
+
+
+def _output(call: ObservedCall) -> Count | None:
+    """New tokens in what generate returned."""
+    ends = inputs.id_set(inputs.generation_setting(call.given, call.model, "eos_token_id"))
+    pad = inputs.generation_setting(call.given, call.model, "pad_token_id")
+    counts: list[Count] = []
+    for result, prompt_length in call.outcomes:
+        sequences = getattr(result, "sequences", result)
+        if not inputs.is_tensor(sequences) or len(sequences.shape) != 2:
+            return None
+        rows = inputs.host_rows(sequences)
+        counts.append(output_count(rows, prompt_length, ends, pad if isinstance(pad, int) else None))
+    if not counts:
+        return None
+    return Count("output", sum(each.value for each in counts), counts[0].how)
+
+
+def _output_so_far(call: ObservedCall) -> Count | None:
+    """Tokens that were certainly made before the call was broken off: one a prompt and finished step."""
+    if call.first_logits_ns is None or not call.prompts:
+        return None
+    return Count("output", call.decode_steps * call.prompts, "finished decoding steps before the call was broken off")

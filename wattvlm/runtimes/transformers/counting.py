@@ -1,0 +1,160 @@
+"""How many tokens of each kind a call had, from what went in, what came out and the lengths seen on the way.
+
+Everything here runs after the call, on plain lists of numbers; each count says how it was made, and a count that
+cannot be made is left out.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """One count and how it was made; `name` as in a count mark."""
+
+    name: str
+    value: int
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What went into the language model.
+
+    ids: token ids a row without padding, or None for a call by embeddings alone. padded_length: positions a row,
+    padding included. batch_size: prompts. placeholders: token ids that stand for visual features in this model.
+    vision_ran: the vision side was seen running; None where it may have run unseen. features: rows that it gave to
+    the language model. model_length: positions a row at the language model's first block. cross_attention: it attends
+    to features beside its sequence. gives_language: False for models that never put features into a language model.
+    """
+
+    ids: Sequence[Sequence[int]] | None
+    padded_length: int
+    batch_size: int
+    placeholders: Collection[int] = ()
+    vision_ran: bool | None = False
+    features: int | None = None
+    model_length: int | None = None
+    cross_attention: bool = False
+    into_language_model: bool = True
+
+
+def prompt_counts(prompt: Prompt) -> Iterator[Count]:
+    """text_input and visual_input as far as they are known."""
+    if prompt.ids is None:
+        yield from _by_embeddings(prompt)
+        return
+    text = sum(len(row) for row in prompt.ids)
+    if not prompt.into_language_model:
+        yield Count("text_input", text, "token ids without padding")
+        return
+    marked = sum(_occurrences(row, prompt.placeholders) for row in prompt.ids)
+    visual = _visual(prompt, marked)
+    if visual is None:
+        if prompt.vision_ran is False:
+            yield Count("text_input", text, "token ids without padding")
+        return
+    value, how, replaced = visual
+    yield Count("text_input", text - replaced, "token ids without padding and placeholders")
+    yield Count("visual_input", value, how)
+
+
+def _visual(prompt: Prompt, marked: int) -> tuple[int, str, int] | None:
+    """(visual tokens, how counted, ids that only stand for them)."""
+    grown = _grown(prompt, marked)
+    rows = prompt.features
+    if marked and rows == marked:
+        return marked, "exact (placeholders = feature rows)", marked
+    if grown is not None and prompt.vision_ran is not False:
+        return grown
+    if prompt.vision_ran is False:
+        return (marked, "placeholders (features were given, no encoder ran)", marked) if marked else _NO_VISION
+    if prompt.cross_attention and rows is not None:
+        return rows, "feature rows, attended to beside the sequence and not part of its length", 0
+    if marked:
+        seen = "the vision side was not seen running" if rows is None else f"the vision side gave {rows} rows"
+        return marked, f"placeholders ({seen})", marked
+    if rows is None:
+        return None
+    inferred = _id_that_occurs(rows, prompt)
+    if inferred is not None:
+        return rows, f"exact (token id {inferred} occurs once a feature row)", rows
+    return rows, "feature rows", 0
+
+
+_NO_VISION = (0, "no vision side ran", 0)
+
+
+def _grown(prompt: Prompt, marked: int) -> tuple[int, str, int] | None:
+    """For models that put features between the embeddings: the sequence is longer than its ids."""
+    if prompt.model_length is None or prompt.ids is None or prompt.model_length <= prompt.padded_length:
+        return None
+    sentinels = marked + sum(1 for row in prompt.ids for token in row if token < 0)
+    if prompt.batch_size == 1:
+        return prompt.model_length - prompt.padded_length + sentinels, "exact (sequence length - text ids)", sentinels
+    if prompt.features is not None:
+        return prompt.features, "feature rows (the sequence is longer than its ids)", sentinels
+    grown = (prompt.model_length - prompt.padded_length) * prompt.batch_size + sentinels
+    return grown, "sequence length - text ids, padding between rows included", sentinels
+
+
+def _id_that_occurs(times: int, prompt: Prompt) -> int | None:
+    """The one token id that occurs exactly so often, if there is just one and it is often enough to tell."""
+    if times < 2 or prompt.ids is None:
+        return None
+    occurrences = Counter(token for row in prompt.ids for token in row)
+    matching = [token for token, often in occurrences.items() if often == times]
+    return matching[0] if len(matching) == 1 else None
+
+
+def _by_embeddings(prompt: Prompt) -> Iterator[Count]:
+    if not prompt.into_language_model or prompt.model_length is None:
+        return
+    total = prompt.model_length * prompt.batch_size
+    if prompt.vision_ran is False:
+        return  # features may be among the embeddings: how many is not known
+    if prompt.features is not None and prompt.features <= total and not prompt.cross_attention:
+        yield Count("visual_input", prompt.features, "feature rows (call by embeddings)")
+        yield Count("text_input", total - prompt.features, "sequence length - feature rows, padding included")
+    elif prompt.features is not None:
+        yield Count("visual_input", prompt.features, "feature rows, attended to beside the sequence")
+
+
+def kept_count(visual_input: int | None, first_length: int | None, last_length: int | None, batch: int) -> Count | None:
+    """visual_kept, where the last block saw fewer positions than the first: only visual tokens are pruned."""
+    if visual_input is None or first_length is None or last_length is None or last_length >= first_length:
+        return None
+    kept = visual_input - (first_length - last_length) * batch
+    return Count("visual_kept", kept, "visual_input - positions lost between first and last block") if kept >= 0 else None
+
+
+def output_count(
+    sequences: Sequence[Sequence[int]], prompt_length: int, end_ids: Collection[int], pad_id: int | None
+) -> Count:
+    """output: new tokens of the returned sequences, each up to and with its first end token."""
+    total = sum(_new_tokens(row[prompt_length:], end_ids, pad_id) for row in sequences)
+    rows = "" if len(sequences) == 1 else f" over {len(sequences)} returned sequences"
+    return Count("output", total, f"returned ids{rows}, end token counted, padding not")
+
+
+def _new_tokens(row: Sequence[int], end_ids: Collection[int], pad_id: int | None) -> int:
+    for index, token in enumerate(row):
+        if token in end_ids:
+            return index + 1
+    length = len(row)
+    while length and row[length - 1] == pad_id:
+        length -= 1
+    return length
+
+
+def image_runs(ids: Sequence[Sequence[int]], placeholders: Collection[int]) -> int:
+    """Unbroken runs of placeholder ids."""
+    return sum(1 for row in ids for is_marked, _ in groupby(row, lambda token: token in placeholders) if is_marked)
+
+
+def _occurrences(row: Sequence[int], ids: Collection[int]) -> int:
+    return sum(1 for token in row if token in ids) if ids else 0

@@ -1,0 +1,155 @@
+"""Reading a call's arguments and results: the one place that touches the user's tensors, and only after the call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+Rows = list[list[int]]
+
+
+def is_tensor(value: Any) -> bool:
+    return hasattr(value, "shape") and hasattr(value, "dtype") and hasattr(value, "tolist")
+
+
+def token_ids(given: Mapping[str, Any]) -> Any:
+    """The tensor of prompt ids, shaped (prompts, positions), or None."""
+    for name in ("input_ids", "inputs"):
+        value = given.get(name)
+        if is_tensor(value) and len(value.shape) == 2 and not _is_floating(value):
+            return value
+    return None
+
+
+def prompts(given: Mapping[str, Any]) -> int | None:
+    """How many prompts were given, before beams or repeated sequences."""
+    ids = token_ids(given)
+    if ids is not None:
+        return int(ids.shape[0])
+    for name in ("inputs_embeds", "decoder_input_ids", "pixel_values", "inputs", "flattened_patches", "input_features"):
+        value = given.get(name)
+        if is_tensor(value) and len(value.shape) > 1:
+            return int(value.shape[0])
+    return None
+
+
+def rows_without_padding(ids: Any, mask: Any, pad_id: int | None) -> Rows:
+    """The ids of each prompt, less those that the mask hides; without a mask, less `pad_id` as generate itself infers.
+
+    A mask longer than the ids also covers a cached prefix: its last columns belong to the ids.
+    """
+    rows = host_rows(ids)
+    if is_tensor(mask) and len(mask.shape) == 2 and mask.shape[0] == ids.shape[0] and mask.shape[1] >= ids.shape[1]:
+        seen = host_rows(mask)
+        width = int(ids.shape[1])
+        return [
+            row if all(flags[-width:]) else [token for token, flag in zip(row, flags[-width:]) if flag]
+            for row, flags in zip(rows, seen)
+        ]
+    if pad_id is None:
+        return rows
+    return [[token for token in row if token != pad_id] for row in rows]
+
+
+def host_rows(tensor: Any) -> Rows:
+    """A 2-D tensor as lists. From a GPU it is copied on a stream of its own, so that no queued work is waited for."""
+    if not getattr(tensor, "is_cuda", False):
+        rows: Rows = tensor.tolist()
+        return rows
+    import torch
+
+    cuda: Any = torch.cuda
+    with cuda.stream(cuda.Stream(tensor.device)):
+        rows = tensor.tolist()
+    return rows
+
+
+def feature_rows(output: Any) -> int | None:
+    """Rows of a module's output: vectors of its last dimension, over the whole batch. Shapes only."""
+    if is_tensor(output):
+        return _rows(output)
+    for name in ("last_hidden_state", "image_hidden_states", "pooler_output"):
+        value = output.get(name) if isinstance(output, dict) else getattr(output, name, None)
+        if is_tensor(value) and len(value.shape) > 1:
+            return _rows(value)
+    if isinstance(output, (list, tuple)):
+        return _rows_of_all(output)
+    return None
+
+
+def given_features(encoder_outputs: Any) -> tuple[int | None, int | None]:
+    """(feature rows, images) of the features that generate computes before it calls forward."""
+    if not isinstance(encoder_outputs, Mapping):
+        return None, None
+    rows, images = 0, 0
+    for output in encoder_outputs.values():
+        features = getattr(output, "pooler_output", None)
+        if features is None:
+            features = output if is_tensor(output) or isinstance(output, (list, tuple)) else None
+        if features is None:
+            continue
+        if isinstance(features, (list, tuple)):
+            images += len(features)
+            rows += _rows_of_all(features) or 0
+        elif is_tensor(features):
+            rows += _rows(features) or 0
+    return rows or None, images or None
+
+
+def _rows_of_all(values: Iterable[Any]) -> int | None:
+    """Rows of several tensors that hold one image each; of a module's tuple of outputs only the first counts."""
+    tensors = [value for value in values if is_tensor(value)]
+    if not tensors:
+        return None
+    widths = {int(tensor.shape[-1]) for tensor in tensors if len(tensor.shape)}
+    if len(widths) != 1 or any(len(tensor.shape) != 2 for tensor in tensors):
+        return _rows(tensors[0])
+    return sum(_rows(tensor) or 0 for tensor in tensors)
+
+
+def _rows(tensor: Any) -> int | None:
+    if len(tensor.shape) < 2 or not tensor.shape[-1]:
+        return None
+    return int(tensor.numel()) // int(tensor.shape[-1])
+
+
+def _is_floating(tensor: Any) -> bool:
+    return bool(tensor.dtype.is_floating_point)
+
+
+def images_given(given: Mapping[str, Any]) -> tuple[int, str] | None:
+    """Images by the shapes of the arguments, where a row of an argument is one image for certain."""
+    for name in ("image_grid_thw", "image_sizes", "image_grid_hw", "video_grid_thw"):
+        value = given.get(name)
+        if is_tensor(value) and len(value.shape) == 2:
+            return int(value.shape[0]), f"rows of {name}"
+    return None
+
+
+def pixel_rows(given: Mapping[str, Any]) -> int | None:
+    """Rows of pixel_values: images, or tiles of them."""
+    value = given.get("pixel_values")
+    if is_tensor(value) and len(value.shape) in (4, 5):
+        return int(value.shape[0]) * (int(value.shape[1]) if len(value.shape) == 5 else 1)
+    return len(value) if isinstance(value, (list, tuple)) else None
+
+
+def generation_setting(given: Mapping[str, Any], model: Any, name: str) -> Any:
+    """A generation setting by generate's own order: the argument, the given config, the model's config."""
+    if given.get(name) is not None:
+        return given[name]
+    for config in (given.get("generation_config"), getattr(model, "generation_config", None)):
+        value = getattr(config, name, None)
+        if value is not None:
+            return value
+    return None
+
+
+def id_set(value: Any) -> frozenset[int]:
+    """Token ids of a setting that may be one id, several, or none."""
+    if isinstance(value, int):
+        return frozenset((value,))
+    if isinstance(value, (list, tuple, set)):
+        entries: Sequence[Any] = list(value)
+        return frozenset(entry for entry in entries if isinstance(entry, int))
+    return frozenset()

@@ -1,0 +1,72 @@
+"""Class attributes replaced for a while and put back; methods wrapped in every class that defines them, now or later."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from types import FunctionType
+from typing import Any
+
+WrapMethod = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+_ABSENT: Any = object()
+
+
+class Patches:
+    """Every attribute that was replaced, so that each can be put back. Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._replaced: list[tuple[Any, str, Any, Any]] = []
+
+    def replace(self, owner: Any, name: str, value: Any) -> None:
+        """Set `owner.name`; remembers what `owner` itself held, which is nothing for an inherited attribute."""
+        with self._lock:
+            before = vars(owner).get(name, _ABSENT)
+            setattr(owner, name, value)
+            self._replaced.append((owner, name, before, vars(owner).get(name, _ABSENT)))
+
+    def restore(self) -> None:
+        """Put back everything, newest first; what someone else replaced meanwhile stays theirs."""
+        with self._lock:
+            while self._replaced:
+                owner, name, before, ours = self._replaced.pop()
+                if vars(owner).get(name, _ABSENT) is not ours:
+                    continue
+                if before is _ABSENT:
+                    delattr(owner, name)
+                else:
+                    setattr(owner, name, before)
+
+    def wrap_methods(self, root: type, wraps: Mapping[str, WrapMethod]) -> None:
+        """Wrap the named methods in `root` and each subclass that defines them itself, including classes to come."""
+        for cls in _with_subclasses(root):
+            self._wrap_own(cls, wraps)
+        before: Any = vars(root).get("__init_subclass__", _ABSENT)
+
+        def init_subclass(cls: type, /, **kwargs: Any) -> None:
+            if before is _ABSENT:
+                super(root, cls).__init_subclass__(**kwargs)
+            else:
+                before.__get__(None, cls)(**kwargs)
+            self._wrap_own(cls, wraps)
+
+        self.replace(root, "__init_subclass__", classmethod(init_subclass))
+
+    def _wrap_own(self, cls: type, wraps: Mapping[str, WrapMethod]) -> None:
+        own = vars(cls)
+        for name, wrap in wraps.items():
+            method = own.get(name)
+            if isinstance(method, FunctionType):
+                self.replace(cls, name, wrap(method))
+
+
+def _with_subclasses(root: type) -> Iterator[type]:
+    seen: set[type] = set()
+    waiting = [root]
+    while waiting:
+        cls = waiting.pop()
+        if cls not in seen:
+            seen.add(cls)
+            yield cls
+            waiting.extend(type.__subclasses__(cls))

@@ -1,0 +1,158 @@
+"""The transformers runtime: which methods are wrapped, and when."""
+
+from __future__ import annotations
+
+import functools
+import threading
+import time
+from collections.abc import Callable
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+from weakref import ref
+
+from wattvlm.runtimes.transformers.arriving import Arrivals
+from wattvlm.runtimes.transformers.patching import Patches
+from wattvlm.trace import Mark, MarkSink
+
+if TYPE_CHECKING:
+    from wattvlm.runtimes.transformers.observing import Observer
+
+SETTLE_PATIENCE_NS = 1_000_000_000
+
+OnArrival = Callable[[ModuleType], None]
+
+
+class TransformersRuntime:
+    """Sees generate and bare calls of every model that torch and transformers run in this process."""
+
+    name = "transformers"
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._installed = 0
+        self._sink: MarkSink | None = None
+        self._patches = Patches()
+        self._arrivals: Arrivals | None = None
+        self._observer: Observer | None = None
+        self._watched: list[ref[Any]] = []
+
+    def install(self, sink: MarkSink) -> None:
+        with self._lock:
+            self._sink = sink
+            self._installed += 1
+            if self._installed > 1:
+                return
+            self._arrivals = Arrivals(
+                {
+                    "torch.nn.modules.module": self._shielded(self._on_torch),
+                    "torch._dynamo.eval_frame": self._shielded(self._on_dynamo),
+                    "transformers.generation.utils": self._shielded(self._on_generation),
+                    "transformers.modeling_utils": self._shielded(self._on_modeling),
+                    "transformers.processing_utils": self._shielded(self._on_processing),
+                    "transformers.image_processing_utils": self._shielded(self._on_image_processing),
+                }
+            )
+            self._arrivals.start()
+
+    def uninstall(self) -> None:
+        with self._lock:
+            self._installed = max(0, self._installed - 1)
+            if self._installed:
+                return
+            if self._arrivals is not None:
+                self._arrivals.stop()
+            self._patches.restore()
+            if self._observer is not None:
+                self._observer.close()
+            self._watched.clear()
+            self._sink = None
+
+    def settle(self) -> None:
+        if self._observer is not None:
+            self._observer.settle(SETTLE_PATIENCE_NS)
+
+    def watch(self, model: object) -> None:
+        """See bare calls of a module whose class is not a transformers model, and a generate set on the instance."""
+        self._shielded(self._watch)(model)
+
+    def _watch(self, model: Any) -> None:
+        observer = self._followed()
+        own_generate = getattr(model, "__dict__", {}).get("generate")
+        if callable(own_generate):
+            self._patches.replace(model, "generate", observer.wrap_own_generate(model, own_generate))
+        if not hasattr(model, "_modules") or any(known() is model for known in self._watched):
+            return
+        self._watched.append(ref(model))
+        cls = type(model)
+        self._patches.replace(cls, "__call__", observer.wrap_call(cls.__call__, self._is_watched))
+
+    def _is_watched(self, model: Any) -> bool:
+        return any(known() is model for known in self._watched)
+
+    # What is wrapped where
+
+    def _on_torch(self, module: Any) -> None:
+        self._patches.wrap_methods(module.Module, {"generate": self._followed().wrap_generate})
+
+    def _on_dynamo(self, module: Any) -> None:
+        optimized = module.OptimizedModule
+        wrapped = self._followed().wrap_call(optimized.__call__, _is_pretrained_inside)
+        self._patches.replace(optimized, "__call__", wrapped)
+
+    def _on_generation(self, module: Any) -> None:
+        observer, mixin = self._followed(), module.GenerationMixin
+        self._patches.replace(mixin, "generate", observer.wrap_generate(mixin.generate, is_standard=True))
+        tick = "_update_model_kwargs_for_generation"
+        if hasattr(mixin, tick):  # private: without it, forward passes are counted instead
+            self._patches.replace(mixin, tick, observer.wrap_tick(getattr(mixin, tick)))
+
+    def _on_modeling(self, module: Any) -> None:
+        model = module.PreTrainedModel
+        self._patches.replace(model, "__call__", self._followed().wrap_call(model.__call__))
+
+    def _on_processing(self, module: Any) -> None:
+        from wattvlm.runtimes.transformers.preprocessing import template_does_work, wrap_processor
+
+        wrap = functools.partial(wrap_processor, sink=self._emit)
+        wrap_template = functools.partial(wrap_processor, sink=self._emit, does_work=template_does_work)
+        self._patches.wrap_methods(module.ProcessorMixin, {"__call__": wrap, "apply_chat_template": wrap_template})
+
+    def _on_image_processing(self, module: Any) -> None:
+        from wattvlm.runtimes.transformers.preprocessing import wrap_processor
+
+        wrap = functools.partial(wrap_processor, sink=self._emit)
+        self._patches.wrap_methods(module.BaseImageProcessor, {"__call__": wrap, "preprocess": wrap})
+
+    def _followed(self) -> Observer:
+        """The observer, which lasts as long as the runtime: work on a device may end after the block does."""
+        from wattvlm.runtimes.transformers.observing import Observer
+
+        if self._observer is None:
+            self._observer = Observer(self._emit)
+        return self._observer
+
+    def _emit(self, mark: Mark, /) -> None:
+        sink = self._sink
+        if sink is not None:
+            sink(mark)
+
+    def _shielded(self, act: Callable[[Any], None]) -> Callable[[Any], None]:
+        """A version of torch or transformers that lacks what is wrapped loses that view, nothing else."""
+
+        def shielded(subject: Any) -> None:
+            try:
+                act(subject)
+            except Exception as error:
+                text = (
+                    f"{getattr(subject, '__name__', type(subject).__name__)} could not be watched "
+                    f"({type(error).__name__}: {error}); its calls may be missing from the report. "
+                    "Cure: mark them with m.phase(), and report this line with the versions of torch and transformers"
+                )
+                self._emit(Mark(time.monotonic_ns(), "note", text=text))
+
+        return shielded
+
+
+def _is_pretrained_inside(compiled: Any) -> bool:
+    """Whether a torch.compile'd module holds a transformers model."""
+    return hasattr(compiled._modules.get("_orig_mod"), "base_model_prefix")
