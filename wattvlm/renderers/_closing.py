@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from wattvlm.renderers._heading import joules
-from wattvlm.renderers._numbers import Amount, write
+from wattvlm.renderers._joules import DOMAIN_TITLES
+from wattvlm.renderers._numbers import Amount, write, write_duration, write_middle
 from wattvlm.renderers._text import Line, Span, glue
 from wattvlm.report import Part, Report
 from wattvlm.trace import PROJECTOR
-from wattvlm.units import BYTES_PER_GB, NS_PER_S, format_ns, format_significant
+from wattvlm.units import BYTES_PER_GB, NS_PER_S, format_significant
 
 _MILLION = 1e6
 _BILLION = 1e9
@@ -17,13 +17,14 @@ def times(report: Report) -> list[Line]:
     """TTFT, TPOT, tokens a second, peak memory, parameters, and the whole block, each an unbreakable item."""
     said: list[str] = []
     if report.ttft_s is not None:
-        said.append(f"TTFT {format_ns(report.ttft_s * NS_PER_S)}")
+        said.append(f"TTFT {write_duration(report.ttft_s * NS_PER_S)}")
     if report.tpot_s is not None:
-        said.append(f"TPOT {format_ns(report.tpot_s * NS_PER_S)}")
+        said.append(f"TPOT {write_duration(report.tpot_s * NS_PER_S)}")
     if report.output_tokens_per_s is not None:
         said.append(f"{format_significant(report.output_tokens_per_s, 3)} tok/s decode")
     if report.peak_memory_bytes is not None:
-        said.append(f"peak GPU memory {_bytes(report.peak_memory_bytes)}")
+        device = "GPU" if report.accelerator == "gpu" else "device"
+        said.append(f"peak {device} memory {_bytes(report.peak_memory_bytes)}")
     if (parameters := _parameters(report)) is not None:
         said.append(parameters)
     items: list[Line] = [(Span(glue(each)),) for each in said]
@@ -35,8 +36,10 @@ def times(report: Report) -> list[Line]:
 def _block(report: Report) -> Line:
     accelerator = report.accelerator
     found = report.block.energies.get(accelerator) if accelerator else None
-    time = Span(glue(f"whole block {format_ns(report.block.duration_ns or 0.0)}"))
-    return (time, Span(glue(", ")), *joules(found.energy, strong=False)) if found and found.resolved else (time,)
+    time = Span(glue(f"whole block {write_duration(report.block.duration_ns or 0.0)}"))
+    if accelerator is None or found is None or not found.resolved:
+        return (time,)
+    return (time, Span(glue(f", {DOMAIN_TITLES[accelerator]} ")), *write_middle(found.energy))
 
 
 def _bytes(count: int) -> str:
@@ -58,9 +61,11 @@ def _parameters(report: Report) -> str | None:
 def notes(report: Report) -> list[Line]:
     """Lines for the reader that the run itself left, and calls that did not return."""
     said = list(report.notes)
-    for ended in dict.fromkeys(call.ended for call in report.calls if call.ended != "returned"):
-        count = sum(call.ended == ended for call in report.calls)
-        said.append(f"{count} of {len(report.calls)} calls {ended}; their joules are in the means")
+    unfinished = [] if report.interrupted else [call.ended for call in report.calls if call.ended != "returned"]
+    for ended in dict.fromkeys(unfinished):
+        count = unfinished.count(ended)
+        verb = "is" if count == 1 else "are"
+        said.append(f"{count:,} of {len(report.calls):,} calls {ended} and {verb} in the means")
     return [(Span(glue("note  "), "dim"), Span(note)) for note in said]
 
 
@@ -72,13 +77,13 @@ def footer(report: Report) -> Line:
     if measured:
         gain = ", gain apart" if any(energy.gains_j for energy in measured) else ""
         bounds = [energy.is_bounds for energy in measured]
-        what = "bounds the value" if all(bounds) else "is 95 %, without ticks a bound" if any(bounds) else "is 95 %"
+        what = "bounds the value" if all(bounds) else "is 95 % or bounds the value" if any(bounds) else "is 95 %"
         said.append(f"± {what}{gain}")
     if len(measured) < len(energies):
         said.append("~ is a model")
     projector = _projector_ns(report)
     if projector is not None:
-        said.append(f"projector ({glue(format_ns(projector))}) is in vision encode")
+        said.append(f"projector ({write_duration(projector)}) is in vision encode")
     if report.overhead.sampler_core_fraction is not None:
         percent = write(Amount(report.overhead.sampler_core_fraction * 100.0))
         said.append(f"the sampler took {glue(f'{percent.whole}{percent.fraction} % of a core')}")

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from wattvlm.energy import Energy
 from wattvlm.errors import NotResolved
-from wattvlm.renderers._numbers import Amount, Parts, amount_of, spans, write, write_count
+from wattvlm.renderers._joules import DOMAIN_TITLES
+from wattvlm.renderers._numbers import Amount, Parts, amount_of, spans, write, write_count, write_duration, write_middle
 from wattvlm.renderers._text import Line, Span, glue
 from wattvlm.report import CallReport, Idle, Report
 from wattvlm.sensing import Channel, Domain
-from wattvlm.units import energy_scale, format_ns
-
-DOMAIN_TITLES: dict[Domain, str] = {"gpu": "GPU", "cpu": "CPU", "ram": "RAM", "soc": "SoC", "node": "node"}
+from wattvlm.units import NS_PER_S
 
 
 def title(report: Report) -> Line:
@@ -27,7 +25,8 @@ def title(report: Report) -> Line:
         facts.append(model.device)
     virtual = (Span(glue(" ")), Span("VIRTUAL", "unresolved")) if report.virtual else ()
     name = (Span(glue("  ")), Span(named, "strong")) if named else ()
-    return (Span("wattvlm", "strong"), *virtual, *name, Span(glue("  ") + ", ".join(map(glue, facts))))
+    listed = (Span(glue("  ") + ", ".join(map(glue, facts))),) if facts else ()
+    return (Span("wattvlm", "strong"), *virtual, *name, *listed)
 
 
 def _call_facts(calls: Iterable[CallReport]) -> list[str]:
@@ -105,31 +104,22 @@ def _short(device: str) -> str:
 
 
 def headline(report: Report, wide: bool) -> list[Line]:
-    """'503.5 J per request', 'per visual token: not resolved', ...: the accelerator's ratios that have a number."""
+    """'503.5 J per request', 'per visual token: not resolved', ...: ratios of the accelerator, which ends the last."""
     domain = report.accelerator
     if domain is None or not report.calls:
         return []
     items: list[Line] = []
     unresolved: list[Line] = []
-    for what in ("request", *(("image",) if wide else ()), "visual_token", "output_token"):
+    for what in ("request", "visual_token", "output_token"):
         ratio = report.ratio(what)
         if ratio.energy is not None:
-            items.append((*joules(ratio.energy), Span(f" per {ratio.label}")))
+            items.append((*write_middle(ratio.energy, strong=True), Span(f" per {ratio.label}")))
         elif ratio.count:
             unresolved.append((Span(glue(f"per {ratio.label}: ")), Span(glue("not resolved"), "unresolved")))
-    if wide:
-        items += _watt_hours(report)
-    return [*items, *unresolved, (Span(f"({DOMAIN_TITLES[domain]})", "dim"),)]
-
-
-def joules(energy: Energy, strong: bool = True) -> Line:
-    """A middle in the unit that suits it, without its interval (which stands in a table below)."""
-    factor, unit = energy_scale(energy.middle_j)
-    return _value_only(write(amount_of(energy, factor, unit)), strong)
-
-
-def _value_only(parts: Parts, strong: bool = True) -> Line:
-    return spans(Parts(parts.whole, parts.fraction, unit=parts.unit, modelled=parts.modelled), strong)
+    items += [*(_watt_hours(report) if wide else []), *unresolved]
+    if items:
+        items[-1] = (*items[-1], Span(glue("  ") + f"({DOMAIN_TITLES[domain]})", "dim"))
+    return items
 
 
 def _watt_hours(report: Report) -> list[Line]:
@@ -137,7 +127,9 @@ def _watt_hours(report: Report) -> list[Line]:
         energy = report.wh_per_1000_requests
     except NotResolved:
         return []
-    return [(*_value_only(write(amount_of(energy, 1.0, "Wh"))), Span(" per 1,000 requests"))]
+    parts = write(amount_of(energy))
+    value = Parts(parts.whole, parts.fraction, unit="Wh", modelled=parts.modelled)
+    return [(*spans(value, strong=True), Span(" per 1,000 requests"))]
 
 
 def warnings(report: Report) -> list[Line]:
@@ -146,10 +138,10 @@ def warnings(report: Report) -> list[Line]:
     if report.virtual:
         said.append("VIRTUAL: formulas seen through models of sensors; no hardware was read.")
     if report.interrupted:
-        said.append(f"interrupted: {report.interrupted}; what was recorded is reported")
+        said.append(f"interrupted: {report.interrupted}; what was recorded is reported.")
     domains = report.domains
     if not domains:
-        said.append("No joules here: no sensor could be read and nothing was modelled. Times and tokens are exact.")
+        said.append("No joules here: no sensor could be read and nothing was modelled.")
     elif all(report.is_modelled(domain) for domain in domains):
         said.append("No power sensor here: every joule below is a model, not a measurement.")
     if report.model.device.startswith(("cuda", "xpu")) and domains and not _on_gpu(report):
@@ -170,7 +162,7 @@ def exact(report: Report) -> Line:
         glue(f"{count.whole}{count.fraction} {name}")
         for name, count in ((name, write_count(total / calls)) for name, total in counts.items() if total is not None)
     )
-    ttft = f"TTFT {format_ns(report.ttft_s * 1e9)}" if report.ttft_s is not None else ""
-    said = "; ".join(part for part in (words and glue(" ").join([words, "tokens"]), glue(ttft)) if part)
+    ttft = [f"TTFT {write_duration(report.ttft_s * NS_PER_S)}"] if report.ttft_s is not None else []
     each = " a call" if calls > 1 else ""
-    return (Span(f"Counts and times are exact{each}: {said}."),) if said else ()
+    said = "; ".join([*([f"{words} tokens{each}"] if words else []), *map(glue, ttft)])
+    return (Span(f"Counts and times are exact: {said}."),) if said else ()

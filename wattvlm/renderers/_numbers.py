@@ -9,9 +9,13 @@ from math import ceil, floor, isfinite
 
 from wattvlm.energy import Energy
 from wattvlm.renderers._text import GLUE, Line, Role, Span
+from wattvlm.units import NS_PER_MS, NS_PER_S, NS_PER_US, energy_scale, format_significant
 
 _MOST_DECIMALS = 6
-_LARGEST_PLAIN = 1e9
+_MOST_DIGITS = 9
+_LARGEST_PLAIN = 1e7
+"""From here on numbers are written with an exponent, so that no number needs more room than a narrow terminal has."""
+
 _SLACK = 1e-9
 """Floating-point dust: 4.8 is not rounded up to 4.9 because it is stored as 4.8000000000000007."""
 
@@ -88,6 +92,18 @@ def write_range(low: float, high: float, modelled: bool = False) -> str:
     return f"{mark}{outward[0]:.{decimals}f}{GLUE}to{GLUE}{mark}{outward[1]:.{decimals}f}"
 
 
+def write_middle(energy: Energy, strong: bool = False) -> Line:
+    """The middle alone, in the unit that suits it, to four digits or what its interval allows: '503.5 J', '~0.7 J'."""
+    factor, unit = energy_scale(energy.middle_j)
+    amount = amount_of(energy, factor, unit)
+    parts = write(amount)
+    if len(parts.fraction) > 1 and not energy.is_modelled and "e" not in parts.fraction:
+        four_digits = format_significant(amount.value)
+        whole, point, fraction = min((f"{parts.whole}{parts.fraction}", four_digits), key=len).partition(".")
+        parts = Parts(whole, point + fraction)
+    return spans(Parts(parts.whole, parts.fraction, unit=unit, modelled=energy.is_modelled), strong)
+
+
 def write_count(count: float) -> Parts:
     """A count with thousands separated; a mean count with one decimal."""
     if not isfinite(count) or abs(count) >= _LARGEST_PLAIN:
@@ -96,6 +112,27 @@ def write_count(count: float) -> Parts:
         return Parts(f"{round(count):,}")
     whole, fraction = f"{count:,.1f}".split(".")
     return Parts(whole, f".{fraction}")
+
+
+def write_duration(duration_ns: float, coarse: bool = False) -> str:
+    """A time as one unbreakable word with three significant digits, at most one decimal below a second: '25.4 ms'.
+
+    coarse: without the decimal from 10 ms on, for a table whose whole is much longer.
+    """
+    if duration_ns >= _LARGEST_PLAIN * NS_PER_S:
+        return f"{duration_ns / NS_PER_S:.3g}{GLUE}s"
+    if duration_ns >= NS_PER_S * 0.9995:
+        return f"{format_significant(duration_ns / NS_PER_S, 3)}{GLUE}s"
+    scale, unit = (NS_PER_MS, "ms") if duration_ns >= NS_PER_MS * 0.9995 else (NS_PER_US, "µs")
+    scaled = duration_ns / scale
+    decimals = 0 if scaled >= (9.95 if coarse else 99.95) else 1
+    return f"{scaled:.{decimals}f}{GLUE}{unit}"
+
+
+def write_period(duration_ns: float) -> str:
+    """A period to three significant digits without zeros at the end: '100 ms', '1 ms', '16.7 ms'."""
+    number, unit = write_duration(duration_ns).split(GLUE)
+    return f"{number.rstrip('0').rstrip('.') if '.' in number else number}{GLUE}{unit}"
 
 
 def decimals_that_suit(amount: Amount) -> dict[int, int]:
@@ -109,11 +146,12 @@ def decimals_that_suit(amount: Amount) -> dict[int, int]:
         return {0: 1, 1: 1}
     least, most = (1.95, 97.0) if amount.half_width else (0.95, 999.5)
     suited: dict[int, int] = {}
-    for decimals in range(_MOST_DECIMALS + 1):
+    most_decimals = min(_MOST_DECIMALS, _MOST_DIGITS - len(f"{abs(amount.value):.0f}"))
+    for decimals in range(most_decimals + 1):
         digits = size * 10.0**decimals
         if least <= digits < most:
             suited[decimals] = 3 if amount.half_width or 9.5 <= digits < 99.5 else 2
-    return suited or {0 if size >= 1.0 else _MOST_DECIMALS: 1}
+    return suited or {0 if size >= 1.0 else max(0, most_decimals): 1}
 
 
 def _written(amount: Amount, favourite: int) -> Parts:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from wattvlm.energy import Energy
-from wattvlm.renderers._heading import DOMAIN_TITLES
+from wattvlm.renderers._joules import DOMAIN_TITLES, NOT_RESOLVED
 from wattvlm.renderers._numbers import amount_of, write, write_count
-from wattvlm.renderers._phases import NOT_RESOLVED
 from wattvlm.renderers._table import Cell, Column, Row, Table
 from wattvlm.renderers._text import Line, Span, glue
 from wattvlm.report import Part, Ratio, Report
@@ -74,7 +75,9 @@ def _what(ratio: Ratio) -> str:
 
 def _cell(energy: Energy, scale: tuple[float, str]) -> Cell:
     factor, unit = scale
-    return write(amount_of(energy, factor, unit))
+    parts = write(amount_of(energy, factor, unit))
+    # Rows are in different units, so a common decimal point would mean nothing: numbers end in one place instead.
+    return replace(parts, whole=parts.whole + parts.fraction, fraction="")
 
 
 def _missing(report: Report, ratio: Ratio) -> Line:

@@ -3,45 +3,59 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from wattvlm.renderers._heading import DOMAIN_TITLES
+from wattvlm.renderers._joules import DOMAIN_TITLES
+from wattvlm.renderers._numbers import write_period
 from wattvlm.renderers._text import Line, Role, Span, glue
 from wattvlm.report import ChannelUse, Report
 from wattvlm.sensing import DOMAINS, Absence
-from wattvlm.units import format_ns
 
 INDENT = 18
-"""Columns before the words of an entry: mark, domain, and what kind of number it is."""
+"""Columns before an entry's words: mark, domain, and what kind of number it is."""
 
-_CURE_INDENT = 8
 _TWO_SIDED_95 = 1.96
 
 
-def sensor_lines(report: Report) -> list[Line]:
-    """One entry a kind of sensor, those in totals first, then what is absent; each may be longer than a line."""
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One sensor, or one that is absent: its mark, domain, state in one word, what it is; and the cure."""
+
+    mark: str
+    role: Role
+    domain: str
+    state: str
+    words: str
+    cure: str = ""
+
+
+def sensor_entries(report: Report) -> list[Entry]:
+    """One entry a kind of sensor, those in totals first, then what is absent."""
     groups: dict[tuple[object, ...], list[ChannelUse]] = {}
     for use in sorted(report.channels, key=lambda use: (DOMAINS.index(use.channel.domain), not use.in_totals)):
         channel = use.channel
         groups.setdefault((channel.domain, channel.sensor, channel.method, use.in_totals), []).append(use)
-    lines = [_sensor(report, uses) for uses in groups.values()]
-    for absence in report.absent:
-        lines.extend(_absence(absence))
+    return [*(_sensor(report, uses) for uses in groups.values()), *map(_absence, report.absent)]
+
+
+def entry_lines(entry: Entry) -> list[Line]:
+    """An entry as lines of text, the cure on one of its own; each may need wrapping."""
+    padded = Span(glue(f"{entry.state:<10}"), entry.role)
+    lines: list[Line] = [(Span(entry.mark, entry.role), Span(glue(f"  {entry.domain:<5}")), padded, Span(entry.words))]
+    if entry.cure:
+        lines.append((Span(glue(" " * 8)), Span(glue(f"{'cure':<10}"), "dim"), Span(entry.cure)))
     return lines
 
 
-def _entry(mark: str, role: Role, domain: str, state: str, words: str) -> Line:
-    return (Span(mark, role), Span(glue(f"  {domain:<5}")), Span(glue(f"{state:<8}"), role), Span(glue("  ") + words))
-
-
-def _sensor(report: Report, uses: Sequence[ChannelUse]) -> Line:
+def _sensor(report: Report, uses: Sequence[ChannelUse]) -> Entry:
     channel = uses[0].channel
     domain = DOMAIN_TITLES[channel.domain]
-    many = f"{len(uses)} x " if len(uses) > 1 else ""
+    named = (f"{len(uses)} x " if len(uses) > 1 else "") + channel.sensor
     if channel.method == "model":
-        return _entry("◐", "model", domain, "modelled", many + "; ".join([channel.sensor, *_model_facts(report, uses)]))
-    words = f"{many}{channel.sensor}, {_rhythm(uses)}" if _rhythm(uses) else many + channel.sensor
-    said = "; ".join([words, *_reading_facts(uses)])
-    return _entry("●", "measured", domain, "virtual" if report.virtual else "measured", said)
+        return Entry("◐", "model", domain, "modelled", "; ".join([named, *_model_facts(report, uses)]))
+    rhythm = _rhythm(uses)
+    words = "; ".join([f"{named}, {rhythm}" if rhythm else named, *_reading_facts(uses)])
+    return Entry("●", "measured", domain, "virtual" if report.virtual else "measured", words)
 
 
 def _model_facts(report: Report, uses: Sequence[ChannelUse]) -> list[str]:
@@ -55,31 +69,30 @@ def _model_facts(report: Report, uses: Sequence[ChannelUse]) -> list[str]:
 
 
 def _rhythm(uses: Sequence[ChannelUse]) -> str:
-    """'a tick each 100 ms' for a counter, 'a value each 100 ms, averaged over 1.00 s' for a power."""
+    """'519 ticks, one each 100 ms' for a counter, 'a value each 100 ms, averaged over 1 s' for a power."""
     channel = uses[0].channel
     periods = [use.observed_period_ns or use.channel.update_period_ns for use in uses]
     known = [period for period in periods if period]
+    ticks = [use.ticks for use in uses if use.ticks is not None]
+    counted = glue(f"{sum(ticks):,} tick{'' if sum(ticks) == 1 else 's'}") if ticks else ""
     if not known:
-        return ""
-    shortest, longest = format_ns(min(known)), format_ns(max(known))
-    each = glue(shortest if shortest == longest else f"{shortest} to {longest}")
+        return counted
+    shortest, longest = write_period(min(known)), write_period(max(known))
+    each = shortest if shortest == longest else glue(f"{shortest} to {longest}")
     if channel.method == "counter":
-        return f"a tick each {each}"
-    window = f", averaged over {glue(format_ns(channel.window_ns))}" if channel.window_ns else ""
+        return f"{counted}, one each {each}" if counted else f"a tick each {each}"
+    window = f", averaged over {write_period(channel.window_ns)}" if channel.window_ns else ""
     return f"a value each {each}{window}"
 
 
 def _reading_facts(uses: Sequence[ChannelUse]) -> list[str]:
     facts: list[str] = []
-    ticks = [use.ticks for use in uses if use.ticks is not None]
-    if ticks:
-        facts.append(glue(f"{sum(ticks):,} ticks caught"))
     gaps = sum(use.gaps for use in uses)
     if gaps:
         facts.append(glue(f"{gaps:,} gap{'' if gaps == 1 else 's'}") + " in the readings")
     gain = uses[0].channel.gain_std_fraction
     if gain:
-        facts.append("gain " + glue(f"±{_percent(gain * _TWO_SIDED_95)}"))
+        facts.append(glue(f"gain ±{_percent(gain * _TWO_SIDED_95)}"))
     if not uses[0].in_totals:
         inside = uses[0].channel.contained_in
         facts.append(f"already in {inside}, not added" if inside else "not in the totals")
@@ -87,12 +100,10 @@ def _reading_facts(uses: Sequence[ChannelUse]) -> list[str]:
 
 
 def _percent(fraction: float) -> str:
-    return f"{fraction * 100.0:.2g} %"
+    percent = fraction * 100.0
+    return f"{percent:.0f} %" if percent >= 1.95 else f"{percent:.1f} %"
 
 
-def _absence(absence: Absence) -> list[Line]:
+def _absence(absence: Absence) -> Entry:
     said = "; ".join(part for part in (absence.what, absence.effect) if part)
-    lines: list[Line] = [_entry("○", "absent", DOMAIN_TITLES[absence.domain], "absent", said)]
-    if absence.remedy:
-        lines.append((Span(glue(" " * _CURE_INDENT + "cure      "), "dim"), Span(absence.remedy)))
-    return lines
+    return Entry("○", "absent", DOMAIN_TITLES[absence.domain], "absent", said, absence.remedy)

@@ -74,6 +74,9 @@ ASCII = Glyphs(False, "-", "#", {"": "", "first": "]", "middle": "]", "last": "]
 
 _GAP = 2
 _WIDEST_NAME = 28
+_COMFORTABLE_NAME = 16
+"""A name wraps to this width before a column leaves, and to less only when none can leave."""
+
 _NARROWEST_NAME = 8
 _WIDEST_TAIL = 44
 _NARROWEST_TAIL = 8
@@ -175,26 +178,27 @@ def _fit(table: Table, width: int, glyphs: Glyphs) -> _Fit:
         column.key: max([cell_len(legible(column.title, glyphs.unicode)), *map(width_of, cells[column.key])])
         for column in table.columns
     }
-    named = max(width_of(glyphs.line(each)) for each in ((Span(table.title),), *(row.name for row in table.rows)))
-    name, wanted_tail = min(named, _WIDEST_NAME), _wanted_tail(table)
+    names = [(Span(table.title),), *(row.name for row in table.rows)]
+    name = min(_WIDEST_NAME, max(width_of(glyphs.line(each)) for each in names))
+    tail = _wanted_tail(table)
     staying = list(table.columns)
     while True:
         fit = _Fit(tuple(staying), cells, widths, name, 0)
-        room = width - name - fit.middle - _GAP
+        room = width - fit.middle - (_GAP + tail if tail else 0)
         leaving = min((column for column in staying if column.leaves), key=lambda column: column.leaves, default=None)
-        if room >= wanted_tail:
-            return replace(fit, tail=min(room, _WIDEST_TAIL if _has_bars(table) else max(wanted_tail, room)))
-        if leaving is not None:
-            staying.remove(leaving)
-        elif name > _NARROWEST_NAME:
-            name -= 1
-        else:
-            return replace(fit, tail=room if room >= _NARROWEST_TAIL else 0)
+        if room >= min(name, _COMFORTABLE_NAME) or leaving is None:
+            break
+        staying.remove(leaving)
+    name = max(_NARROWEST_NAME, min(name, room))
+    left = width - name - fit.middle - _GAP
+    if not tail or left < _NARROWEST_TAIL:
+        return replace(fit, name=name)
+    return replace(fit, name=name, tail=min(left, _WIDEST_TAIL) if _has_bars(table) else left)
 
 
 def _wanted_tail(table: Table) -> int:
     """Room for the ends of rows below which a column leaves rather: the heading, or 20 columns of words."""
-    return max(cell_len(table.tail_title), 20 if any(row.tail for row in table.rows) else 0)
+    return max(cell_len(table.tail_title), 20) if any(row.tail for row in table.rows) else 0
 
 
 def _has_bars(table: Table) -> bool:
@@ -210,7 +214,9 @@ def _heading(table: Table, fit: _Fit, glyphs: Glyphs) -> list[Line]:
         centred = any(_has_interval(row.cells.get(column.key)) for row in table.rows)
         middle.append(Span(" " * _GAP + (title.center(width) if centred else title.rjust(width)), "strong"))
     tails = wrap(glyphs.line((Span(table.tail_title, "strong"),)), fit.tail) if fit.tail and table.tail_title else []
-    return _side_by_side(names, tuple(middle), tails, fit)
+    lines = _side_by_side(names, (), tails, fit)
+    rest = _side_by_side(names[-1:], tuple(middle), tails[-1:], fit)
+    return [*lines[:-1], *rest]
 
 
 def _has_interval(cell: Cell | None) -> bool:

@@ -11,8 +11,9 @@ from rich.style import Style
 from rich.text import Text
 
 from wattvlm.renderers import _closing, _heading, _sensors
-from wattvlm.renderers._phases import phase_table, resolution
+from wattvlm.renderers._phases import own_phase_table, phase_table
 from wattvlm.renderers._ratios import ratio_table
+from wattvlm.renderers._resolution import resolution
 from wattvlm.renderers._table import ASCII, UNICODE, Glyphs, lay_out
 from wattvlm.renderers._text import GLUE, Line, Role, flow, wrap
 from wattvlm.report import Report
@@ -54,16 +55,15 @@ def summary(report: Report, width: int, glyphs: Glyphs) -> list[Line]:
     """The summary's lines, none wider than `width`."""
     wide, text_width = width >= WIDE, min(width, _WIDEST_TEXT)
     blocks = [_top(report, text_width, wide, glyphs)]
-    headline = [glyphs.line(item) for item in _heading.headline(report, wide)]
-    blocks.append(flow(headline, text_width) if headline else [])
-    warned = [*_heading.warnings(report), _heading.exact(report)]
-    blocks.append(_wrapped(warned, text_width, glyphs))
-    blocks.append(lay_out(phase_table(report), width, glyphs))
+    blocks.append(_wrapped([*_heading.warnings(report), _heading.exact(report)], text_width, glyphs))
+    blocks.append(flow([glyphs.line(item) for item in _heading.headline(report, wide)], text_width))
+    blocks.append(lay_out(phase_table(report), text_width, glyphs))
     blocks.append(_wrapped(resolution(report), text_width, glyphs))
-    ratios = ratio_table(report, brief=not wide)
-    blocks.append(lay_out(ratios, text_width, glyphs) if ratios is not None else [])
+    for table in (own_phase_table(report), ratio_table(report, brief=not wide)):
+        blocks.append(lay_out(table, text_width, glyphs) if table is not None else [])
     blocks.append(flow([glyphs.line(item) for item in _closing.times(report)], text_width))
-    blocks.append(_wrapped(_sensors.sensor_lines(report), text_width, glyphs, _sensors.INDENT))
+    sensors = [line for entry in _sensors.sensor_entries(report) for line in _sensors.entry_lines(entry)]
+    blocks.append(_wrapped(sensors, text_width, glyphs, _sensors.INDENT))
     blocks.append(_wrapped(_closing.notes(report), text_width, glyphs, hanging=6))
     blocks.append(_wrapped([_closing.footer(report)], text_width, glyphs))
     lines: list[Line] = []

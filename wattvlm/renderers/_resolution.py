@@ -1,0 +1,50 @@
+"""What could not be told apart or resolved, in words: on how many ticks, and with the cure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from wattvlm.renderers._joules import DOMAIN_TITLES, merged
+from wattvlm.renderers._phases import all_rows, phase_title
+from wattvlm.renderers._text import Line, Span, glue
+from wattvlm.report import Part, Report
+from wattvlm.sensing import Domain
+
+_CURE = "Cure: more calls, a longer phase, or a faster sensor."
+
+
+def resolution(report: Report) -> list[Line]:
+    """One line a domain in which parts are one sum or not resolved."""
+    parts, total = all_rows(report), report.total or report.block
+    lines: list[Line] = []
+    for domain in report.domains:
+        sums = list(dict.fromkeys(names for part in parts if (names := tuple(merged(parts, part, domain)))))
+        alone = [
+            part.name
+            for part in (*parts, total)
+            if (found := part.energies.get(domain)) and not found.resolved and not merged(parts, part, domain)
+        ]
+        said = [f"{' + '.join(map(phase_title, names))} are one sum" for names in sums]
+        if alone:
+            said.append(f"{_listed(alone, 'and')} {'is' if len(alone) == 1 else 'are'} not resolved beyond the range")
+        if said:
+            unsure = [*(name for names in sums for name in names), *alone]
+            ticks = _tick_words(parts, total, domain, unsure)
+            lines.append((Span(f"{DOMAIN_TITLES[domain]}: {'; '.join(said)}. {ticks}{_CURE}"),))
+    return lines
+
+
+def _listed(names: Sequence[str], conjunction: str) -> str:
+    titles = [phase_title(name) for name in names]
+    return titles[0] if len(titles) == 1 else f"{', '.join(titles[:-1])} {conjunction} {titles[-1]}"
+
+
+def _tick_words(parts: Sequence[Part], total: Part, domain: Domain, names: Sequence[str]) -> str:
+    """'25 ticks, none inside prefill. ': how often the sensor spoke, where it matters."""
+    found = total.energies.get(domain)
+    if found is None or found.ticks is None:
+        return ""
+    own = {part.name: energy.ticks for part in parts if (energy := part.energies.get(domain)) is not None}
+    empty = [name for name in names if own.get(name) == 0]
+    inside = f", none inside {_listed(empty, 'or')}" if empty else ""
+    return f"{glue(f'{found.ticks:,} tick' + ('' if found.ticks == 1 else 's'))}{inside}. "
