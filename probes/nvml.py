@@ -157,8 +157,6 @@ def _views(nvml: Any, board: Board, clock: Clock) -> tuple[list[_View], list[Abs
     """The best way of reading a board, the next one beside it, and what is missing or shared."""
     counter, refusals = _answered(nvml, board, COUNTER)
     power, power_refusals = _answered(nvml, board, POWER)
-    if counter:  # module power is not a part of the GPU's counter, but the other way round
-        power = [question for question in power if question.scope != "module"]
     best = [*counter[:1], *power]
     if not best:
         return [], [_unreadable(board, [*refusals, *power_refusals])]
@@ -167,6 +165,7 @@ def _views(nvml: Any, board: Board, clock: Clock) -> tuple[list[_View], list[Abs
     absent += [_shared(board)] if board.mig else []
     channel = channel_of(nvml, board, best[0], "board")
     views = [_View(channel, best[0].bound(nvml, board.handle), clock)]
+    # of the same scope: module power is no part of the GPU's counter, but the other way round
     second = next((question for question in best[1:] if question.stamped and question.scope == best[0].scope), None)
     if second is not None:
         beside = replace(channel_of(nvml, board, second, second.kind), contained_in=channel.name)

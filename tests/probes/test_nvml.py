@@ -350,7 +350,9 @@ def test_the_beginning_of_a_uuid_names_a_board_if_it_names_only_one():
 
 
 def test_a_board_that_is_named_twice_is_counted_once():
-    assert boards_seen(*three(), CUDA_VISIBLE_DEVICES=f"1,{B}") == ["gpu-aaaa2222-0000"]
+    _, sensors, _ = opened(Gpu(A), Gpu(B, energy_mj=Code(NOT_SUPPORTED)), CUDA_VISIBLE_DEVICES=f"1,{B}")
+    assert [channel.board for channel in sensors.channels] == ["gpu-aaaa2222-0000"]
+    assert len(sensors.absent) == 1
 
 
 @pytest.mark.parametrize("wanted", ["0,-1,1", "0,7,1", "0,,1", "0,GPU-cccc,1", "0,one,1", "0,MIG-none,1"])

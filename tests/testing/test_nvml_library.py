@@ -377,3 +377,9 @@ def test_every_setting_of_a_gpu_is_one_that_the_library_knows(tmp_path):
     with open(source) as stream:
         known = stream.read()
     assert [key for key in written if f'"{key}"' not in known] == []
+
+
+def test_a_machine_without_a_compiler_is_told_so():
+    code = "from wattvlm.testing import VirtualNvml; print(VirtualNvml.available().why_not)"
+    done = subprocess.run([sys.executable, "-c", code], env={"PATH": ""}, capture_output=True, text=True, check=True)
+    assert "no C compiler" in done.stdout
