@@ -235,10 +235,9 @@ def _load_json(path: Path) -> object:
 
 def _read_text(path: Path) -> bytes:
     """The bytes of a file, unpacked where they are gzip."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe without a writer would hold the reader for ever
-    with os.fdopen(descriptor, "rb") as raw:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ReportFormatError(f"{path} is not a regular file and was not read")
+    if not stat.S_ISREG(path.stat().st_mode):  # a pipe without a writer would hold the reader for ever
+        raise ReportFormatError(f"{path} is not a regular file and was not read")
+    with path.open("rb") as raw:
         packed = raw.read(2) == b"\x1f\x8b"
         raw.seek(0)
         try:
