@@ -4,11 +4,13 @@ from collections.abc import Sequence
 
 import wattvlm
 from wattvlm.clock import SystemClock
-from wattvlm.sensing import Channel, PowerReading, ProbeSource, Reading, Sensors
+from wattvlm.sensing import Channel, Domain, PowerReading, ProbeSource, Reading, Sensors
 
 
 class Battery:
     """The power that a laptop's battery gives, in place of a real sensor: a steady 12 W."""
+
+    domain: Domain = "node"
 
     def __init__(self, power_w: float = 12.0) -> None:
         self._power_w = power_w

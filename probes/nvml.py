@@ -26,7 +26,7 @@ from wattvlm.probes._nvml_questions import (
     code_of,
     never_started,
 )
-from wattvlm.sensing import Absence, Channel, EnergyReading, PowerReading, Reading, Sensors
+from wattvlm.sensing import Absence, Channel, Domain, EnergyReading, PowerReading, Reading, Sensors
 from wattvlm.units import J_PER_MILLIJOULE, NS_PER_S, NS_PER_US, W_PER_MILLIWATT
 
 OLDEST_STAMP_NS = 10 * NS_PER_S
@@ -39,6 +39,8 @@ class NvmlProbe:
     library: an object with pynvml's functions (default: pynvml itself, of the package nvidia-ml-py).
     environ: where CUDA_VISIBLE_DEVICES and CUDA_DEVICE_ORDER are looked up (default: this process's).
     """
+
+    domain: Domain = "gpu"
 
     def __init__(
         self, library: Any = None, clock: Clock | None = None, environ: Mapping[str, str] | None = None

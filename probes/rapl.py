@@ -30,6 +30,8 @@ class RaplProbe:
     opener: opens a zone's counter; gives a file descriptor.
     """
 
+    domain: Domain = "cpu"
+
     def __init__(
         self,
         root: Path = ROOT,

@@ -127,6 +127,11 @@ class Probe(Protocol):
     it returns at once, with one reading or, where the driver keeps a buffer, all readings since the last call.
     """
 
+    @property
+    def domain(self) -> Domain:
+        """What it measures above all: the domain that is absent where it cannot be opened."""
+        ...
+
     def open(self) -> Sensors:
         """Channels that can be read now, and what is absent; raises ProbeUnavailable."""
         ...
