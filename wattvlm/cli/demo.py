@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 def command(
     device: str, model_name: str, images: int, virtual: bool, replay: bool, save: Path | None, as_json: bool
 ) -> None:
-    """Ask a small real vision-language model about images and show how many joules went where."""
+    """Meter a small real model, asked about images.
+
+    Prints its answers, how often they are right, and how many joules went where.
+    """
     if virtual and replay:
         raise click.UsageError("--virtual simulates anew and --replay shows a recording: give one of the two")
     if virtual or replay:

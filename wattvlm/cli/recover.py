@@ -12,7 +12,10 @@ import click
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Save the recording to a file.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def command(folder: Path | None, output: Path | None, as_json: bool) -> None:
-    """Make a report of the journals that a killed run left; without FOLDER, of the latest one."""
+    """Report a run that was killed.
+
+    FOLDER holds the journals that it left; without it, the latest unfinished run is taken.
+    """
     from wattvlm.attribution import analyze
     from wattvlm.errors import WattvlmError
     from wattvlm.renderers import render

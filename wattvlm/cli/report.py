@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file instead.")
 def command(file: Path, output_format: str, as_json: bool, output: Path | None) -> None:
-    """Show a saved report, or the report of a saved recording."""
+    """Show a saved report or recording."""
     from wattvlm.errors import WattvlmError
     from wattvlm.renderers import render
 
