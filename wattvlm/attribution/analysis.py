@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from wattvlm.attribution.calls import block_of, calls_of_block, preprocess_was_unseen
+from wattvlm.attribution.calls import block_of, blocks_of, calls_of_block, preprocess_was_unseen
 from wattvlm.attribution.domains import Sources, sources_of
 from wattvlm.attribution.idle import idle_of, quiet_stretches
 from wattvlm.attribution.notes import interruption_of, lines_of, uses_of
 from wattvlm.attribution.rows import BETWEEN, BLOCK, CALL, OUTSIDE, DomainRows, Layout, domain_rows, layouts_of
-from wattvlm.attribution.windows import Stretches, duration_ns
+from wattvlm.attribution.windows import Stretches, clipped, duration_ns
 from wattvlm.recording import Recording
 from wattvlm.report import (
     PREPROCESS_UNSEEN,
@@ -35,7 +35,8 @@ def analyze(recording: Recording) -> Report:
     unresolved or noted.
     """
     trace = recording.trace
-    block = block_of(trace, recording.start_ns, recording.end_ns)
+    blocks = blocks_of(recording, trace)
+    block = block_of(recording, blocks)
     calls = calls_of_block(trace, block)
     own_phases = tuple(phase for phase in trace.own_phases if _is_in(phase, block))
     sources = sources_of(recording, block)
@@ -59,7 +60,7 @@ def analyze(recording: Recording) -> Report:
         block=_part(BLOCK, len(calls), host.block, of_block),
         outside=_part(OUTSIDE, len(calls), host.outside, of_outside),
         own_phases=_own_phases(host, rows),
-        idle=_idle(recording, trace, sources),
+        idle=_idle(recording, trace, blocks, sources),
         absent=(*recording.absent, *sources.absent),
         notes=lines_of(recording, trace, block, calls, sources, (host, devices)),
         overhead=Overhead() if cost is None else Overhead(cost.core_fraction, cost.cpu_ns),
@@ -73,8 +74,8 @@ def _is_in(phase: Phase, block: Block) -> bool:
     return block.start_ns <= phase.spans[0].start_ns <= block.end_ns
 
 
-def _idle(recording: Recording, trace: Trace, sources: Sources) -> dict[Domain, Idle]:
-    quiet = quiet_stretches(recording, trace)
+def _idle(recording: Recording, trace: Trace, blocks: Sequence[Block], sources: Sources) -> dict[Domain, Idle]:
+    quiet = quiet_stretches(recording, trace, blocks)
     idle: dict[Domain, Idle] = {}
     for found in sources.domains:
         seen = idle_of(found, recording, quiet)
@@ -100,8 +101,8 @@ def _call_report(call: CallTrace, index: int, host: Layout, rows: Rows) -> CallR
     phases = [part(name, windows.phases[name]) for name in host.order if name in windows.phases]
     if preprocess_was_unseen(call):
         phases.insert(0, _unseen_preprocess())
-    preprocess, decode = call.phase(PREPROCESS), call.phase(DECODE)
-    before_ns = 0 if preprocess is None else preprocess.duration_ns
+    decode = call.phase(DECODE)
+    before_ns = duration_ns(clipped(windows.phases.get(PREPROCESS, ()), 0, call.start_ns))
     return CallReport(
         call_id=call.call_id,
         label=call.label,
@@ -109,7 +110,7 @@ def _call_report(call: CallTrace, index: int, host: Layout, rows: Rows) -> CallR
         ended=call.ended,
         start_ns=call.start_ns,
         duration_ns=round(duration_ns(windows.whole)),
-        ttft_ns=None if call.first_token_ns is None else before_ns + call.first_token_ns - call.start_ns,
+        ttft_ns=None if call.first_token_ns is None else round(before_ns) + call.first_token_ns - call.start_ns,
         tpot_ns=decode.duration_ns / call.decode_steps if decode is not None and call.decode_steps else None,
         batch_size=call.batch_size,
         images=call.images,

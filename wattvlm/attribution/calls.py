@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wattvlm.attribution.windows import SLACK_SIGMAS, Stretches, Window, clipped, difference, duration_ns, union
+from wattvlm.recording import Recording
 from wattvlm.trace import HOST, PREPROCESS, Block, CallTrace, Phase, Span, Trace
 
 OVERLAP_WORTH_SAYING_NS = 1_000_000
@@ -137,9 +138,19 @@ def shared(call: CallWindows, sharing: Sharing | None) -> CallWindows:
     return CallWindows(sharing.share(call.whole), phases, sharing.share(call.between), call.overlap_ns)
 
 
-def block_of(trace: Trace, start_ns: int, end_ns: int) -> Block:
+def blocks_of(recording: Recording, trace: Trace) -> tuple[Block, ...]:
+    """The metered blocks; one that has not ended yet, or never did, lasts until the recording's end."""
+    ended = {mark.call_id for mark in recording.marks if mark.kind == "block_end"}
+    return tuple(
+        block if block.meter_id in ended else replace(block, end_ns=max(recording.end_ns, block.end_ns))
+        for block in trace.blocks
+    )
+
+
+def block_of(recording: Recording, blocks: Sequence[Block]) -> Block:
     """The longest metered block (the outermost of nested ones), or the whole recording where none was marked."""
-    return max(trace.blocks, key=lambda block: block.end_ns - block.start_ns, default=Block(0, start_ns, end_ns))
+    whole = Block(0, recording.start_ns, recording.end_ns)
+    return max(blocks, key=lambda block: block.end_ns - block.start_ns, default=whole)
 
 
 def outside_of(block: Block, wholes: Sequence[Stretches]) -> Stretches:

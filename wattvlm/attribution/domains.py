@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from wattvlm.attribution.curve import Curve, counter_curve
 from wattvlm.attribution.power import model_curve, power_curve
 from wattvlm.energy import Provenance
-from wattvlm.recording import Recording
+from wattvlm.recording import Readings, Recording
 from wattvlm.sensing import DOMAINS, Absence, Channel, Domain
 from wattvlm.trace import Block
 from wattvlm.units import format_ns
@@ -60,7 +62,21 @@ def _curve(channel: Channel, recording: Recording) -> Curve | None:
     if readings is None or not len(readings):
         return None
     make = {"counter": counter_curve, "power": power_curve, "model": model_curve}[channel.method]
-    return make(channel, readings, recording.start_ns)
+    return make(channel, _in_order(readings), recording.start_ns)
+
+
+def _in_order(readings: Readings) -> Readings:
+    """The readings in order of time; a driver's own stamps may come out of order."""
+    if bool(np.all(np.diff(readings.time_ns) >= 0)):
+        return readings
+    order = np.argsort(readings.time_ns, kind="stable")
+    return Readings(
+        readings.channel,
+        readings.time_ns[order],
+        readings.unchanged_at_ns[order],
+        readings.took_ns[order],
+        readings.value[order],
+    )
 
 
 def _domain(domain: Domain, channels: Sequence[Channel], curves: Mapping[str, Curve]) -> DomainCurves | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from wattvlm.attribution.curve import Curve
@@ -11,15 +13,15 @@ from wattvlm.attribution.power import LONGEST_WINDOW_NS
 from wattvlm.attribution.windows import Stretches, Window, columns, difference, duration_ns, union
 from wattvlm.recording import Readings, Recording
 from wattvlm.report import Idle
-from wattvlm.trace import Trace
+from wattvlm.trace import Block, Trace
 from wattvlm.units import NS_PER_S
 
 LEAST_TICKS = 2
 
 
-def quiet_stretches(recording: Recording, trace: Trace) -> Stretches:
+def quiet_stretches(recording: Recording, trace: Trace, blocks: Sequence[Block]) -> Stretches:
     """The time of a recording outside all blocks, calls and phases."""
-    busy = [Window(block.start_ns, block.end_ns) for block in trace.blocks]
+    busy = [Window(block.start_ns, block.end_ns) for block in blocks]
     busy += [Window(call.start_ns, call.end_ns) for call in trace.calls]
     phases = [*trace.own_phases, *(phase for call in trace.calls for phase in call.phases)]
     busy += [Window(span.start_ns, max(span.start_ns, span.end_ns)) for phase in phases for span in phase.spans]

@@ -27,6 +27,9 @@ FREE_RUNNING_NS = 5 * NS_PER_MS
 STALENESS_PERIODS = 2
 """A free-running counter's value is at most this many periods old: RAPL's 1 ms period jitters (Khan et al. 2018)."""
 
+SAME_READ_NS = 50_000
+"""A bracket that begins this close to its own read saw no older value: the first read after the sampler began anew."""
+
 STUCK_PERIODS = 3.0
 """A counter that was seen unchanged for longer than this many of its periods did not count in that time, perhaps."""
 
@@ -96,10 +99,14 @@ def recover_ticks(channel: Channel, readings: Readings, origin_ns: int, limit_w:
 
 def _earliest(channel: Channel, readings: Readings, changed: NDArray[np.bool_], origin_ns: int) -> Floats:
     """The start of each tick's bracket; what is not known is -inf."""
-    early_s = seconds_since(origin_ns, readings.unchanged_at_ns[changed])
+    read_at_ns = readings.time_ns - readings.took_ns
+    earlier_read_ns = np.concatenate([read_at_ns[:1], read_at_ns[:-1]])
+    saw_old_value = read_at_ns - readings.unchanged_at_ns > SAME_READ_NS
+    early_ns = np.where(saw_old_value, readings.unchanged_at_ns, earlier_read_ns)
+    early_s = seconds_since(origin_ns, early_ns[changed])
     early_s[0] = -np.inf
     if channel.update_period_ns is not None and channel.update_period_ns <= FREE_RUNNING_NS:
-        oldest_ns = readings.time_ns - readings.took_ns - STALENESS_PERIODS * channel.update_period_ns
+        oldest_ns = read_at_ns - STALENESS_PERIODS * channel.update_period_ns
         early_s = np.maximum(early_s, seconds_since(origin_ns, oldest_ns[changed]))
     return np.maximum.accumulate(early_s)
 

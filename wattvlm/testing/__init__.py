@@ -5,12 +5,22 @@ Importing this package does nothing; each name is loaded when it is first used.
 """
 
 _HOMES = {
+    "FakeClock": "machine",
+    "LoadFile": "power",
+    "PowerCurve": "power",
     "PowercapPackage": "sysfs",
     "PowercapTree": "sysfs",
+    "Script": "sessions",
+    "ScriptedPhase": "sessions",
+    "Simulation": "sessions",
     "VirtualGpu": "nvml_library",
+    "VirtualMachine": "machine",
     "VirtualNvml": "nvml_library",
+    "VirtualSensor": "machine",
     "append_load": "nvml_library",
+    "data_centre_session": "scenarios",
     "powercap_tree": "sysfs",
+    "simulate": "sessions",
 }
 
 
