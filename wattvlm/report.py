@@ -11,124 +11,19 @@ from wattvlm import filing
 from wattvlm.energy import Energy, total
 from wattvlm.errors import NotResolved
 from wattvlm.host import Host
-from wattvlm.sensing import DOMAINS, Absence, Channel, Domain
+from wattvlm.parts import CallReport as CallReport
+from wattvlm.parts import ChannelUse as ChannelUse
+from wattvlm.parts import Idle as Idle
+from wattvlm.parts import Overhead as Overhead
+from wattvlm.parts import Part as Part
+from wattvlm.parts import PartEnergy as PartEnergy
+from wattvlm.parts import Ratio as Ratio
+from wattvlm.sensing import DOMAINS, Absence, Domain
 from wattvlm.trace import DECODE, PREFILL, PROJECTOR, VISION_ENCODE, ModelFacts, TokenCounts
 from wattvlm.units import J_PER_WH, NS_PER_S
 
 SCHEMA_VERSION = 1
 KIND = "wattvlm report"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PartEnergy:
-    """Joules of one part of a run in one domain.
-
-    energy: joules of all parts in `covers` together. covers: their names; more than one = the readings cannot tell
-    them apart, and each of them shows the same sum. resolved: False where even this sum's interval is wider than
-    half of its value. bounds_j: what the readings alone allow for this one part. ticks: sensor updates inside it.
-    """
-
-    energy: Energy
-    covers: tuple[str, ...]
-    resolved: bool
-    bounds_j: tuple[float, float]
-    ticks: int | None = None
-
-    @property
-    def stands_alone(self) -> bool:
-        """True where these joules are this one part's own and are resolved."""
-        return self.resolved and len(self.covers) == 1
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Part:
-    """One row of a report: a phase, the whole call, what lies between phases, or a phase of the user's own.
-
-    duration_ns: mean time of one occurrence. calls: how many calls had it. energies: mean joules a call, by domain
-    (a domain without a sensor and without a model is not in it). unseen: why there is nothing, e.g. "before the
-    block"; then energies is empty and duration_ns None.
-    """
-
-    name: str
-    calls: int
-    duration_ns: float | None
-    energies: Mapping[Domain, PartEnergy] = field(default_factory=dict[Domain, PartEnergy])
-    unseen: str = ""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Idle:
-    """Power of a domain while nothing ran: watts, its 95 % interval, and for how long it was seen."""
-
-    power_w: float
-    interval_w: tuple[float, float]
-    seen_ns: int
-    modelled: bool = False
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class CallReport:
-    """One call: its parts, its tokens, its times. energies of parts are this call's own (bounds)."""
-
-    call_id: int
-    label: str
-    runtime: str
-    ended: str
-    start_ns: int
-    duration_ns: int
-    ttft_ns: int | None
-    tpot_ns: float | None
-    batch_size: int
-    images: int | None
-    decode_steps: int | None
-    peak_memory_bytes: int | None
-    tokens: TokenCounts
-    model: ModelFacts
-    total: Part
-    between: Part
-    phases: tuple[Part, ...] = ()
-
-    @property
-    def output_tokens_per_s(self) -> float | None:
-        """Tokens a second while decoding, all sequences of the batch together; None without a decode phase."""
-        decode = next((part for part in self.phases if part.name == DECODE), None)
-        if decode is None or not decode.duration_ns or self.tokens.output is None:
-            return None
-        later_tokens = self.tokens.output - self.batch_size
-        return later_tokens / decode.duration_ns * NS_PER_S if later_tokens > 0 else None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ChannelUse:
-    """How one sensor did in this run: readings, updates (ticks) seen, the period and smallest step as observed."""
-
-    channel: Channel
-    readings: int
-    ticks: int | None = None
-    observed_period_ns: float | None = None
-    observed_step: float | None = None
-    gaps: int = 0
-    in_totals: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Overhead:
-    """What measuring took: the sampler's share of a core, and its CPU time."""
-
-    sampler_core_fraction: float | None = None
-    sampler_cpu_ns: int | None = None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Ratio:
-    """Joules per something: the metric's one name, how many of it a call has, what is divided, and why not."""
-
-    name: str
-    label: str
-    count: float | None
-    energy: Energy | None
-    divided: str
-    why_not: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -286,8 +181,8 @@ class Report:
         label, count, divided = self._denominator(what)
         name = "decode_joules_per_token" if what == "decode_token" else f"joules_per_{what}"
         if count is None or count <= 0:
-            why_not = f"no {label} was counted" if count is None else f"there was no {label}"
-            return Ratio(name, label, count, None, divided, why_not)
+            unknown = f"the number of {label}s is not known. Cure: give the counts with m.tokens(...)"
+            return Ratio(name, label, count, None, divided, unknown if count is None else f"there was no {label}")
         try:
             energy = self._numerator(what, domains, above_idle)
         except NotResolved as error:
@@ -398,10 +293,7 @@ class Report:
             "output_tokens_per_s": self.output_tokens_per_s, "peak_memory_bytes": self.peak_memory_bytes,
             "requests": self.requests, "images": self.images,
         }  # fmt: skip
-        found |= {
-            f"{name}_tokens": getattr(self.tokens, name)
-            for name in ("text_input", "visual_encoded", "visual_input", "visual_kept", "cached_input", "output")
-        }
+        found |= {f"{name}_tokens": getattr(self.tokens, name) for name in _TOKEN_COUNTS}
         return found
 
     def to_dict(self) -> dict[str, Any]:
@@ -459,16 +351,18 @@ def _plus(left: int | None, right: int | None) -> int | None:
     return None if left is None or right is None else left + right
 
 
+_TOKEN_COUNTS = (
+    "text_input", "visual_encoded", "visual_input", "visual_kept", "cached_input", "output", "reasoning_output",
+)  # fmt: skip
+
+
 def sum_tokens(counts: Sequence[TokenCounts]) -> TokenCounts:
     """Tokens over several calls; a count that one call does not know is not known for the sum."""
-    names = (
-        "text_input", "visual_encoded", "visual_input", "visual_kept", "cached_input", "output", "reasoning_output",
-    )  # fmt: skip
     how: dict[str, str] = {}
     for each in counts:
         for name, words in each.how.items():
             how[name] = words if how.get(name, words) == words else f"{how[name]}; {words}"
-    return TokenCounts(**{name: _sum_known(getattr(each, name) for each in counts) for name in names}, how=how)
+    return TokenCounts(**{name: _sum_known(getattr(each, name) for each in counts) for name in _TOKEN_COUNTS}, how=how)
 
 
 PREPROCESS_UNSEEN = "before the block"

@@ -1,0 +1,123 @@
+"""What a Report is made of: its rows, calls, sensors, idle powers and ratios. All nouns, no arithmetic over rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from wattvlm.energy import Energy
+from wattvlm.sensing import Channel, Domain
+from wattvlm.trace import DECODE, ModelFacts, TokenCounts
+from wattvlm.units import NS_PER_S
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PartEnergy:
+    """Joules of one part of a run in one domain.
+
+    energy: joules of all parts in `covers` together. covers: their names; more than one = the readings cannot tell
+    them apart, and each of them shows the same sum. resolved: False where even this sum's interval is wider than
+    half of its value. bounds_j: what the readings alone allow for this one part. ticks: sensor updates inside it.
+    """
+
+    energy: Energy
+    covers: tuple[str, ...]
+    resolved: bool
+    bounds_j: tuple[float, float]
+    ticks: int | None = None
+
+    @property
+    def stands_alone(self) -> bool:
+        """True where these joules are this one part's own and are resolved."""
+        return self.resolved and len(self.covers) == 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """One row of a report: a phase, the whole call, what lies between phases, or a phase of the user's own.
+
+    duration_ns, energies: time and, by domain, joules; of a pooled row their means over all calls, a call without
+    this phase counting with nothing (a domain without a sensor and without a model is not in it). calls: how many
+    calls had it. unseen: why there is nothing, e.g. "before the block"; then energies is empty and duration_ns None.
+    """
+
+    name: str
+    calls: int
+    duration_ns: float | None
+    energies: Mapping[Domain, PartEnergy] = field(default_factory=dict[Domain, PartEnergy])
+    unseen: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Idle:
+    """Power of a domain while nothing ran: watts, its 95 % interval, and for how long it was seen."""
+
+    power_w: float
+    interval_w: tuple[float, float]
+    seen_ns: int
+    modelled: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CallReport:
+    """One call: its parts, its tokens, its times. energies of parts are this call's own (bounds)."""
+
+    call_id: int
+    label: str
+    runtime: str
+    ended: str
+    start_ns: int
+    duration_ns: int
+    ttft_ns: int | None
+    tpot_ns: float | None
+    batch_size: int
+    images: int | None
+    decode_steps: int | None
+    peak_memory_bytes: int | None
+    tokens: TokenCounts
+    model: ModelFacts
+    total: Part
+    between: Part
+    phases: tuple[Part, ...] = ()
+
+    @property
+    def output_tokens_per_s(self) -> float | None:
+        """Tokens a second while decoding, all sequences of the batch together; None without a decode phase."""
+        decode = next((part for part in self.phases if part.name == DECODE), None)
+        if decode is None or not decode.duration_ns or self.tokens.output is None:
+            return None
+        later_tokens = self.tokens.output - self.batch_size
+        return later_tokens / decode.duration_ns * NS_PER_S if later_tokens > 0 else None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ChannelUse:
+    """How one sensor did in this run: readings, updates (ticks) seen, the period and smallest step as observed."""
+
+    channel: Channel
+    readings: int
+    ticks: int | None = None
+    observed_period_ns: float | None = None
+    observed_step: float | None = None
+    gaps: int = 0
+    in_totals: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Overhead:
+    """What measuring took: the sampler's share of a core, and its CPU time."""
+
+    sampler_core_fraction: float | None = None
+    sampler_cpu_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ratio:
+    """Joules per something: the metric's one name, how many of it a call has, what is divided, and why not."""
+
+    name: str
+    label: str
+    count: float | None
+    energy: Energy | None
+    divided: str
+    why_not: str = ""
