@@ -15,6 +15,7 @@ from wattvlm.runtimes.transformers.counting import (
     output_count,
     prompt_counts,
 )
+from wattvlm.runtimes.transformers.loose import is_tensor
 
 
 def write_counts(call: ObservedCall) -> None:
@@ -22,7 +23,7 @@ def write_counts(call: ObservedCall) -> None:
     now_ns = monotonic_ns()
     if call.prompts is not None:
         call.count(now_ns, "batch_size", call.prompts, "prompts")
-    if call.first_logits_ns is not None:
+    if call.prefill_ns is not None:
         call.count(now_ns, "decode_steps", call.decode_steps, STEPS)
     ids = _prompt_ids(call)
     counted = list(_token_counts(call, ids))
@@ -120,7 +121,7 @@ def _output(call: ObservedCall) -> Count | None:
     counts: list[Count] = []
     for result, prompt_length in call.outcomes:
         sequences = getattr(result, "sequences", result)
-        if not inputs.is_tensor(sequences) or len(sequences.shape) != 2:
+        if not is_tensor(sequences) or len(sequences.shape) != 2:
             return None
         rows = inputs.host_rows(sequences)
         counts.append(output_count(rows, prompt_length, ends, pad if isinstance(pad, int) else None))

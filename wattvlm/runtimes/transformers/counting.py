@@ -129,7 +129,9 @@ def kept_count(visual_input: int | None, first_length: int | None, last_length: 
     if visual_input is None or first_length is None or last_length is None or last_length >= first_length:
         return None
     kept = visual_input - (first_length - last_length) * batch
-    return Count("visual_kept", kept, "visual_input - positions lost between first and last block") if kept >= 0 else None
+    if kept < 0:
+        return None
+    return Count("visual_kept", kept, "visual_input - positions lost between first and last block")
 
 
 def output_count(

@@ -55,7 +55,7 @@ class StreamTimes:
         self._recorded: dict[str, tuple[str, int, DeviceEvent]] = {}
 
     def record(self, name: str) -> None:
-        """Put a boundary on the stream, in place of an earlier one of that name; takes microseconds, waits for nothing."""
+        """Put a boundary on the stream, in place of an earlier one of that name; waits for nothing."""
         event = self._new_event()
         before_ns = self._monotonic_ns()
         event.record()
@@ -92,10 +92,10 @@ def cuda_stream_times(device: str) -> StreamTimes | None:
         return None
     import torch
 
-    if not torch.cuda.is_initialized():
-        return None
-    index = torch.device(device).index
     cuda: Any = torch.cuda
+    if not cuda.is_initialized():
+        return None
+    index: Any = torch.device(device).index
     on_device = f"cuda:{cuda.current_device() if index is None else index}"
     return StreamTimes(on_device, lambda: _CudaEvent(cuda, on_device))
 

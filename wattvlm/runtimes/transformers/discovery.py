@@ -66,8 +66,8 @@ def walk(root: Any) -> Iterable[tuple[str, Any]]:
         path, module = waiting.pop()
         yield path, module
         prefix = f"{path}." if path else ""
-        children: Mapping[str, Any] = module._modules
-        waiting.extend([(prefix + name, child) for name, child in reversed(children.items()) if child is not None])
+        children: dict[str, Any] = module._modules
+        waiting.extend([(prefix + name, child) for name, child in children.items() if child is not None][::-1])
 
 
 def module_at(root: Any, path: str) -> Any:
@@ -113,9 +113,9 @@ def _token_embedding_paths(root: Any, modules: Mapping[str, Any]) -> list[str]:
         if paths:
             return paths
     named = [
-        (getattr(module, "num_embeddings", 0), path)
+        (int(module.num_embeddings), path)
         for path, module in modules.items()
-        if path.rpartition(".")[2] in _TOKEN_EMBEDDING_NAMES and getattr(module, "num_embeddings", 0)
+        if path.rpartition(".")[2] in _TOKEN_EMBEDDING_NAMES and hasattr(module, "num_embeddings")
     ]
     largest = max(named, default=(0, ""))[0]
     return [path for count, path in named if count == largest]

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from wattvlm.runtimes.transformers.loose import is_sequence, is_tensor, mapping_of
+
 Rows = list[list[int]]
-
-
-def is_tensor(value: Any) -> bool:
-    return hasattr(value, "shape") and hasattr(value, "dtype") and hasattr(value, "tolist")
 
 
 def token_ids(given: Mapping[str, Any]) -> Any:
@@ -60,8 +58,8 @@ def host_rows(tensor: Any) -> Rows:
 
     cuda: Any = torch.cuda
     with cuda.stream(cuda.Stream(tensor.device)):
-        rows = tensor.tolist()
-    return rows
+        copied: Rows = tensor.tolist()
+    return copied
 
 
 def feature_rows(output: Any) -> int | None:
@@ -69,26 +67,24 @@ def feature_rows(output: Any) -> int | None:
     if is_tensor(output):
         return _rows(output)
     for name in ("last_hidden_state", "image_hidden_states", "pooler_output"):
-        value = output.get(name) if isinstance(output, dict) else getattr(output, name, None)
+        value = getattr(output, name, None)
         if is_tensor(value) and len(value.shape) > 1:
             return _rows(value)
-    if isinstance(output, (list, tuple)):
+    if is_sequence(output):
         return _rows_of_all(output)
     return None
 
 
 def given_features(encoder_outputs: Any) -> tuple[int | None, int | None]:
     """(feature rows, images) of the features that generate computes before it calls forward."""
-    if not isinstance(encoder_outputs, Mapping):
-        return None, None
     rows, images = 0, 0
-    for output in encoder_outputs.values():
+    for output in mapping_of(encoder_outputs).values():
         features = getattr(output, "pooler_output", None)
         if features is None:
-            features = output if is_tensor(output) or isinstance(output, (list, tuple)) else None
+            features = output if is_tensor(output) or is_sequence(output) else None
         if features is None:
             continue
-        if isinstance(features, (list, tuple)):
+        if is_sequence(features):
             images += len(features)
             rows += _rows_of_all(features) or 0
         elif is_tensor(features):
@@ -129,9 +125,9 @@ def images_given(given: Mapping[str, Any]) -> tuple[int, str] | None:
 def pixel_rows(given: Mapping[str, Any]) -> int | None:
     """Rows of pixel_values: images, or tiles of them."""
     value = given.get("pixel_values")
-    if is_tensor(value) and len(value.shape) in (4, 5):
-        return int(value.shape[0]) * (int(value.shape[1]) if len(value.shape) == 5 else 1)
-    return len(value) if isinstance(value, (list, tuple)) else None
+    if is_tensor(value) and len(value.shape) in (4, 5, 6):  # from the fifth dimension on: images or tiles a prompt
+        return int(value.shape[0]) * (int(value.shape[1]) if len(value.shape) > 4 else 1)
+    return len(value) if is_sequence(value) else None
 
 
 def generation_setting(given: Mapping[str, Any], model: Any, name: str) -> Any:
@@ -149,7 +145,8 @@ def id_set(value: Any) -> frozenset[int]:
     """Token ids of a setting that may be one id, several, or none."""
     if isinstance(value, int):
         return frozenset((value,))
-    if isinstance(value, (list, tuple, set)):
-        entries: Sequence[Any] = list(value)
-        return frozenset(entry for entry in entries if isinstance(entry, int))
+    if is_tensor(value) and not value.is_cuda:
+        value = value.flatten().tolist()
+    if is_sequence(value):
+        return frozenset(entry for entry in value if isinstance(entry, int))
     return frozenset()

@@ -9,6 +9,7 @@ from typing import Any
 from weakref import ref
 
 from wattvlm.runtimes.transformers.calls import PROGRESS_PERIOD_NS, RUNTIME_NAME, STEPS, ObservedCall, monotonic_ns
+from wattvlm.runtimes.transformers.loose import is_sequence, mapping_of
 from wattvlm.trace import DECODE
 
 AddCall = Callable[[ObservedCall], None]
@@ -55,7 +56,7 @@ class OpenLoops:
         """A bare forward pass of `call` has returned."""
         now_ns = monotonic_ns()
         call.forward_ends()
-        cache = _reference(result.get("past_key_values") if isinstance(result, dict) else None)
+        cache = _reference(mapping_of(result).get("past_key_values"))
         lane = threading.get_ident()
         loop = self._by_lane.get(lane)
         if loop is not None and loop.call is call:
@@ -120,7 +121,7 @@ def _mark_so_far(loop: _Loop) -> None:
 
 def _trackable(cache: Any) -> Any:
     """What tells one cache from another: the object itself, or the first tensor in nested tuples."""
-    while isinstance(cache, (tuple, list)) and cache:
+    while is_sequence(cache) and cache:
         cache = cache[0]
     return cache
 

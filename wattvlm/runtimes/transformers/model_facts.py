@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from wattvlm.runtimes.transformers.discovery import Layout, module_at, walk
+from wattvlm.runtimes.transformers.loose import class_of, entries_of, mapping_of
 from wattvlm.trace import Fusion, ModelFacts
 
 
@@ -49,7 +50,7 @@ def _size(parameter: Any) -> int:
 
 
 def _count_in(root: Any, paths: Iterable[str], without: str | None = None) -> int:
-    left_out = set() if without is None else {id(module) for _, module in walk(module_at(root, without))}
+    left_out: set[int] = set() if without is None else {id(module) for _, module in walk(module_at(root, without))}
     seen: dict[int, int] = {}
     for path in paths:
         for _, module in walk(module_at(root, path)):
@@ -86,8 +87,8 @@ def _quantisation(config: Any) -> str:
     chosen: Any = getattr(config, "quantization_config", None)
     if chosen is None:
         return ""
-    entries: dict[str, Any] = chosen if isinstance(chosen, dict) else vars(chosen)
-    method = entries.get("quant_method", type(chosen).__name__)
+    entries = mapping_of(chosen) or entries_of(chosen)
+    method = entries.get("quant_method", class_of(chosen).__name__)
     name = str(getattr(method, "value", method))
     bits = entries.get("bits") or (4 if entries.get("_load_in_4bit") else 8 if entries.get("_load_in_8bit") else None)
     return f"{name} {bits} bit" if bits else name

@@ -9,6 +9,7 @@ from typing import Any
 from weakref import WeakKeyDictionary, ref
 
 from wattvlm.runtimes.transformers.discovery import Layout, ancestors, find_layout, module_at
+from wattvlm.runtimes.transformers.loose import entries_of
 from wattvlm.runtimes.transformers.model_facts import facts_of
 
 _PLACEHOLDER_NAME = re.compile(
@@ -94,8 +95,9 @@ def _placeholders(root: Any) -> frozenset[int]:
     owners: Sequence[Any] = [root, config, getattr(config, "vision_config", None), getattr(config, "text_config", None)]
     found: set[int] = set()
     for owner in owners:
-        entries: dict[str, Any] = getattr(owner, "__dict__", {})
         found.update(
-            value for name, value in entries.items() if _PLACEHOLDER_NAME.match(name) and isinstance(value, int)
+            value
+            for name, value in entries_of(owner).items()
+            if _PLACEHOLDER_NAME.match(name) and isinstance(value, int)
         )
     return frozenset(found)

@@ -12,8 +12,9 @@ from wattvlm.runtimes.transformers.calls import ObservedCall, monotonic_ns
 from wattvlm.runtimes.transformers.device_time import cuda_stream_times
 from wattvlm.runtimes.transformers.discovery import walk
 from wattvlm.runtimes.transformers.hooks import current_call, watch_modules
-from wattvlm.runtimes.transformers.inputs import given_features, is_tensor, prompts, token_ids
+from wattvlm.runtimes.transformers.inputs import given_features, prompts, token_ids
 from wattvlm.runtimes.transformers.loops import OpenLoops
+from wattvlm.runtimes.transformers.loose import class_of, is_tensor
 from wattvlm.runtimes.transformers.models import ModelMemory
 from wattvlm.runtimes.transformers.pending import PendingCalls
 from wattvlm.trace import Mark, MarkSink
@@ -168,13 +169,13 @@ class Observer:
             result = method(model, *args, **kwargs)
         finally:
             call.aside -= aside
-        if is_standard and not call.aside:
+        if is_standard and not aside:
             self._generated(call, model, result, {**dict(zip(names, args)), **kwargs})
         return result
 
     def _bare_call(self, method: Method, model: Any, args: Any, kwargs: Any) -> Any:
         loop = self._loops.resume(model, kwargs)
-        call = loop or self._open(model, _forward_names(type(model)), args, kwargs, is_bare=True)
+        call = loop or self._open(model, _forward_names(model) if args else (), args, kwargs, is_bare=True)
         if call is None:
             return method(model, *args, **kwargs)
         token = current_call.set(call)
@@ -250,9 +251,8 @@ def _parameter_names(method: Method) -> tuple[str, ...]:
         return ()
 
 
-@functools.lru_cache(maxsize=64)
-def _forward_names(cls: type) -> tuple[str, ...]:
-    return _parameter_names(getattr(cls, "forward", None) or (lambda self: None))
+def _forward_names(model: Any) -> tuple[str, ...]:
+    return _parameter_names(class_of(model).forward)
 
 
 def _cached_length(given: Mapping[str, Any]) -> int:

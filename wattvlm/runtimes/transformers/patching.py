@@ -1,4 +1,4 @@
-"""Class attributes replaced for a while and put back; methods wrapped in every class that defines them, now or later."""
+"""Attributes replaced for a while and put back; methods wrapped in every class that defines them, now or later."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from types import FunctionType
 from typing import Any
+
+from wattvlm.runtimes.transformers.loose import entries_of
 
 WrapMethod = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -22,16 +24,16 @@ class Patches:
     def replace(self, owner: Any, name: str, value: Any) -> None:
         """Set `owner.name`; remembers what `owner` itself held, which is nothing for an inherited attribute."""
         with self._lock:
-            before = vars(owner).get(name, _ABSENT)
+            before = _own(owner, name)
             setattr(owner, name, value)
-            self._replaced.append((owner, name, before, vars(owner).get(name, _ABSENT)))
+            self._replaced.append((owner, name, before, _own(owner, name)))
 
     def restore(self) -> None:
         """Put back everything, newest first; what someone else replaced meanwhile stays theirs."""
         with self._lock:
             while self._replaced:
                 owner, name, before, ours = self._replaced.pop()
-                if vars(owner).get(name, _ABSENT) is not ours:
+                if _own(owner, name) is not ours:
                     continue
                 if before is _ABSENT:
                     delattr(owner, name)
@@ -42,11 +44,12 @@ class Patches:
         """Wrap the named methods in `root` and each subclass that defines them itself, including classes to come."""
         for cls in _with_subclasses(root):
             self._wrap_own(cls, wraps)
-        before: Any = vars(root).get("__init_subclass__", _ABSENT)
+        before = _own(root, "__init_subclass__")
+        above: Any = super
 
-        def init_subclass(cls: type, /, **kwargs: Any) -> None:
+        def init_subclass(cls: Any, /, **kwargs: Any) -> None:
             if before is _ABSENT:
-                super(root, cls).__init_subclass__(**kwargs)
+                above(root, cls).__init_subclass__(**kwargs)
             else:
                 before.__get__(None, cls)(**kwargs)
             self._wrap_own(cls, wraps)
@@ -59,6 +62,11 @@ class Patches:
             method = own.get(name)
             if isinstance(method, FunctionType):
                 self.replace(cls, name, wrap(method))
+
+
+def _own(owner: Any, name: str) -> Any:
+    """What the object itself holds under a name, not what it inherits."""
+    return entries_of(owner).get(name, _ABSENT)
 
 
 def _with_subclasses(root: type) -> Iterator[type]:

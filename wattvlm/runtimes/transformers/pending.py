@@ -10,7 +10,7 @@ from typing import Any
 from wattvlm.runtimes.transformers.calls import ObservedCall, monotonic_ns
 from wattvlm.runtimes.transformers.closing import write_counts
 from wattvlm.runtimes.transformers.device_time import DeviceBoundary
-from wattvlm.runtimes.transformers.inputs import is_tensor
+from wattvlm.runtimes.transformers.loose import is_tensor
 from wattvlm.trace import DECODE, PREFILL, VISION_ENCODE, Mark
 from wattvlm.units import NS_PER_MS, S_PER_NS
 

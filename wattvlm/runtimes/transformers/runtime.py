@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from wattvlm.runtimes.transformers.arriving import Arrivals
+from wattvlm.runtimes.transformers.loose import class_of, entries_of
 from wattvlm.runtimes.transformers.patching import Patches
 from wattvlm.trace import Mark, MarkSink
 
@@ -77,13 +78,13 @@ class TransformersRuntime:
 
     def _watch(self, model: Any) -> None:
         observer = self._followed()
-        own_generate = getattr(model, "__dict__", {}).get("generate")
+        own_generate = entries_of(model).get("generate")
         if callable(own_generate):
             self._patches.replace(model, "generate", observer.wrap_own_generate(model, own_generate))
         if not hasattr(model, "_modules") or any(known() is model for known in self._watched):
             return
         self._watched.append(ref(model))
-        cls = type(model)
+        cls = class_of(model)
         self._patches.replace(cls, "__call__", observer.wrap_call(cls.__call__, self._is_watched))
 
     def _is_watched(self, model: Any) -> bool:
