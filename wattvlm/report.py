@@ -227,7 +227,9 @@ class Report:
         """vision_encode + projector + the visual tokens' share of prefill, by tokens."""
         tokens = self.tokens
         if tokens.visual_input is None or not tokens.prompt:
-            raise NotResolved("the visual share of prefill is not known: tokens were not counted")
+            raise NotResolved(
+                "the visual share of prefill is not known without token counts. Cure: give the counts with m.tokens(...)"
+            )
         encoders = [part.name for part in self.phases if part.name in (VISION_ENCODE, PROJECTOR)]
         parts = [self.joules(name, domains, above_idle) for name in encoders]
         parts.append(self.joules(PREFILL, domains, above_idle).scaled(tokens.visual_input / tokens.prompt))
