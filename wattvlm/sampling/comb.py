@@ -53,6 +53,11 @@ def _fit(numbers: Sequence[int], times_ns: Sequence[float], weights: Sequence[fl
     return _Line(slope, at_ns - slope * middle)
 
 
+def _weight(jitter_ns: float, edge: Edge) -> float:
+    """One over the variance of an edge's middle: the tick's own jitter, and the width of the bracket."""
+    return 1.0 / (jitter_ns**2 + edge.width_ns**2 / 12 + 1.0)
+
+
 def median(values: Sequence[float]) -> float:
     """The upper median."""
     return sorted(values)[len(values) // 2]
@@ -85,7 +90,7 @@ class Comb:
         numbers = [0]
         for before_ns, after_ns in pairwise(times_ns):
             numbers.append(numbers[-1] + max(1, round((after_ns - before_ns) / guess_ns)))
-        weights = [1.0] * len(edges)
+        weights = [_weight(guess_ns / 50, edge) for edge in edges]
         line = _fit(numbers, times_ns, weights)
         comb = cls(line, origin_ns, list(zip(numbers, times_ns, weights)))
         if comb.residual_std_ns > LARGEST_RESIDUAL_FRACTION * line.period_ns:
@@ -105,8 +110,8 @@ class Comb:
 
     @property
     def guard_ns(self) -> int:
-        """How long before and after its predicted time a tick may come: the furthest of late, and a fifth more."""
-        return int(min(1.2 * max(self._misses_ns), self._line.period_ns / 4))
+        """How long before and after its predicted time a tick may come: the furthest of late, and a third more."""
+        return int(min(1.3 * max(self._misses_ns), self._line.period_ns / 4))
 
     def tick_after(self, time_ns: int) -> int:
         """The predicted time of the first tick later than a time."""
@@ -114,18 +119,19 @@ class Comb:
         number = (time_ns - self._origin_ns - line.at_ns) // line.period_ns + 1
         return self._origin_ns + int(line.at_ns + number * line.period_ns)
 
-    def caught(self, edge: Edge) -> None:
-        """Follow an edge; one whose bracket is too wide to say when it was only widens the guard."""
+    def caught(self, edge: Edge) -> bool:
+        """Follow an edge; False for one whose bracket is too wide to say when it was."""
         line = self._line
         if edge.width_ns > line.period_ns / 5:
-            return
+            return False
         time_ns = edge.middle_ns - self._origin_ns
         number = round((time_ns - line.at_ns) / line.period_ns)
-        self._misses_ns.append(abs(time_ns - line.at_ns - number * line.period_ns) + edge.width_ns / 2)
-        jitter_ns = max(self.guard_ns / 2, 1.0)
-        self._edges.append((number, time_ns, 1.0 / (jitter_ns**2 + edge.width_ns**2 / 12)))
+        miss_ns = abs(time_ns - line.at_ns - number * line.period_ns)
+        self._misses_ns.append(max(miss_ns, edge.width_ns / 2))
+        self._edges.append((number, time_ns, _weight(self.guard_ns / 2, edge)))
         self._line = _fit(*zip(*self._edges))
+        return True
 
-    def came_early(self) -> None:
-        """A tick came before its guard: the next guards reach half as far again."""
+    def missed(self) -> None:
+        """A tick came outside its guard: the next guards reach half as far again."""
         self._misses_ns.append(1.5 * max(self._misses_ns))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from wattvlm.sampling.journal import read_from, segments
 from wattvlm.sampling.records import ENERGY, GAP, POWER, SAMPLE_BYTES, decode_sample
@@ -25,7 +26,18 @@ class LiveView:
         self._log_bytes = -1
         self._latest_ns: dict[int, int] = {}
         self._periods_ns: dict[int, int] = {}
+        self._learned: dict[str, tuple[int | None, str]] = {}
         self._settled = False
+
+    def is_settled(self) -> bool:
+        """Every probe is open or absent."""
+        self._look_at_log()
+        return self._settled
+
+    def learned(self) -> dict[str, tuple[int | None, str]]:
+        """For each channel its tick period, where it keeps one, and how it is read now."""
+        self._look_at_log()
+        return self._learned
 
     def has_first_readings(self) -> bool:
         """Every probe is open or absent, and every channel has given a reading."""
@@ -55,17 +67,23 @@ class LiveView:
         self._log_bytes = size
         indices: dict[str, int] = {}
         for entry in read_log(path):
-            if entry.get("is") == "opened":
-                for each in entry["channels"]:
-                    index, name = each["index"], each["channel"]["name"]
-                    indices[name] = index
-                    self._periods_ns[index] = each["channel"]["update_period_ns"] or _UNKNOWN_PERIOD_NS
-            elif entry.get("is") == "learned" and entry["period_ns"] and entry["channel"] in indices:
+            self._heed(entry, indices)
+
+    def _heed(self, entry: dict[str, Any], indices: dict[str, int]) -> None:
+        what = entry.get("is")
+        if what == "opened":
+            for each in entry["channels"]:
+                index, name = each["index"], each["channel"]["name"]
+                indices[name] = index
+                self._periods_ns[index] = each["channel"]["update_period_ns"] or _UNKNOWN_PERIOD_NS
+        elif what == "learned":
+            self._learned[entry["channel"]] = entry["period_ns"], entry["how"]
+            if entry["period_ns"] and entry["channel"] in indices:
                 self._periods_ns[indices[entry["channel"]]] = entry["period_ns"]
-            elif entry.get("is") == "lost":
-                self._periods_ns.pop(indices.get(entry["channel"], -1), None)
-            elif entry.get("is") == "settled":
-                self._settled = True
+        elif what == "lost":
+            self._periods_ns.pop(indices.get(entry["channel"], -1), None)
+        elif what == "settled":
+            self._settled = True
 
     def _look_at_readings(self) -> None:
         for number, path in segments(self._folder, f"readings-{self._generation}"):

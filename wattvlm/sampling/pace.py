@@ -28,7 +28,7 @@ _POLL_OVERHEAD_NS = 60_000
 _WAKING_ERROR_NS = 100_000
 
 _GUARDS_UNTIL_GIVEN_UP = 4
-_LOST_TICKS_UNTIL_RELEARNING = 3
+_TICKS_UNTIL_RELEARNING = 6
 _RELEARNINGS_UNTIL_PLAIN = 4
 
 
@@ -184,9 +184,8 @@ class LockedPace:
         self._call_ns = float(call_ns)
         self._relearnings = relearnings
         self._caught = 0
-        self._lost = 0
+        self._missed = 0
         self._tick_ns: int | None = None
-        self._polls = 0
         self.due_ns = 0
 
     @property
@@ -203,19 +202,21 @@ class LockedPace:
     def after(self, start_ns: int, end_ns: int, edge_from_ns: int | None) -> Pace:
         self._call_ns += 0.05 * (end_ns - start_ns - self._call_ns)
         if edge_from_ns is not None:
-            self._catch(Edge(edge_from_ns, end_ns))
+            self._catch(Edge(edge_from_ns, end_ns), is_late=start_ns - self.due_ns > self._guard_ns())
+            if self._missed >= _TICKS_UNTIL_RELEARNING:
+                return self._relearn(end_ns)
         if self._tick_ns is None or edge_from_ns is not None:
             self._await_tick_after(end_ns)
             return self
         return self._poll_again(end_ns, self._tick_ns)
 
-    def _catch(self, edge: Edge) -> None:
-        # Changed at the first poll of its guard, and the poll was in time: the tick was earlier than the guard.
-        if self._polls == 0 and self._tick_ns is not None and edge.time_ns < self._tick_ns:
-            self._comb.came_early()
-        self._comb.caught(edge)
+    def _catch(self, edge: Edge, is_late: bool) -> None:
         self._caught += 1
-        self._lost = 0
+        if self._comb.caught(edge):
+            self._missed = 0
+        elif not is_late:  # a poll in time that comes too late for its tick: the comb is not where it was thought
+            self._comb.missed()
+            self._missed += 1
 
     def _guard_ns(self) -> int:
         return max(self._comb.guard_ns, int(2 * self._call_ns))
@@ -224,18 +225,17 @@ class LockedPace:
         guard_ns = self._guard_ns()
         # From a quarter of a period on: an edge that came early must not have its own tick awaited once more.
         self._tick_ns = self._comb.tick_after(end_ns + self._comb.period_ns // 4)
-        self._polls = 0
         self.due_ns = self._tick_ns - guard_ns - _WAKING_ERROR_NS
 
     def _poll_again(self, end_ns: int, tick_ns: int) -> Pace:
-        """The next poll of this guard; the next tick's, where this one is given up."""
-        self._polls += 1
+        """The next poll of this tick; the next tick's, where this one is given up."""
         guard_ns = self._guard_ns()
         step_ns = self._step_ns(guard_ns)
         if end_ns > tick_ns + _GUARDS_UNTIL_GIVEN_UP * guard_ns:
-            self._lost += 1
-            if self._lost >= _LOST_TICKS_UNTIL_RELEARNING:
+            self._missed += 1
+            if self._missed >= _TICKS_UNTIL_RELEARNING:
                 return self._relearn(end_ns)
+            self._comb.missed()
             self._await_tick_after(end_ns)
             return self
         self.due_ns = end_ns + (step_ns if end_ns < tick_ns + guard_ns else 2 * step_ns)
@@ -244,7 +244,7 @@ class LockedPace:
     def _step_ns(self, guard_ns: int) -> int:
         """The time between polls: a few a guard, fewer where the period leaves no time for them."""
         affordable = _POLLING_FRACTION * self._comb.period_ns / (self._call_ns + _POLL_OVERHEAD_NS) - 1
-        polls = min(_POLLS_A_GUARD, max(1.0, affordable))
+        polls = min(_POLLS_A_GUARD, max(1.5, affordable))
         return max(int(guard_ns / polls - self._call_ns), int(self._call_ns), _WAKING_ERROR_NS)
 
     def _relearn(self, end_ns: int) -> Pace:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from wattvlm import filing
 from wattvlm.clock import Clock, WallAnchor, take_anchor
 from wattvlm.errors import ReportFormatError
-from wattvlm.host import Host, this_host
+from wattvlm.host import this_host
 from wattvlm.recording import Gap, Readings, Recording, SamplerCost
 from wattvlm.sampling.columns import Columns, read_columns
 from wattvlm.sampling.journal import BEGINNING, Position, read_segments
@@ -119,7 +119,7 @@ def read_sensors(path: Path) -> _Log:
     for entry in read_log(path):
         try:
             _READERS.get(entry.get("is", ""), _nothing)(log, entry)
-        except (KeyError, TypeError, ValueError, AttributeError, ReportFormatError):
+        except (LookupError, TypeError, ValueError, AttributeError, ReportFormatError):
             damaged += 1
     if damaged:
         log.notes.append(f"{damaged} damaged entries of the sensor log were passed over")
@@ -133,6 +133,12 @@ def _nothing(log: _Log, entry: Mapping[str, Any]) -> None:
 def _time_ns(value: object) -> int:
     if not isinstance(value, int) or not -(2**62) < value < 2**62:
         raise ValueError("not a time")
+    return value
+
+
+def _index(value: object) -> int:
+    if not isinstance(value, int) or not 0 <= value < 2**16:
+        raise ValueError("not an index")
     return value
 
 
@@ -162,7 +168,7 @@ def _read_opened(log: _Log, entry: Mapping[str, Any]) -> None:
     log.opening.pop(_text(entry["target"]), None)
     for each in entry["channels"]:
         channel = filing.from_plain(Channel, each["channel"], "a channel of the sensor log")
-        log.channels[int(each["index"])] = channel
+        log.channels[_index(each["index"])] = channel
         log.opened_ns[channel.name] = _time_ns(entry["at_ns"])
     log.absent += [filing.from_plain(Absence, each, "an absence of the sensor log") for each in entry["absent"]]
     log.facts |= {_text(key): _text(value) for key, value in entry["facts"].items()}
@@ -177,7 +183,7 @@ def _read_note(log: _Log, entry: Mapping[str, Any]) -> None:
 
 
 def _read_reason(log: _Log, entry: Mapping[str, Any]) -> None:
-    log.reasons[int(entry["index"])] = _text(entry["text"])
+    log.reasons[_index(entry["index"])] = _text(entry["text"])
 
 
 _READERS = {
@@ -203,13 +209,11 @@ def _all_marks(folder: Path, window: Window | None, extra: Sequence[Mark]) -> li
 
 
 def _whole(marks: Sequence[Mark], columns: Iterable[Columns]) -> Window:
-    """The window of everything that was kept."""
-    times = [mark.time_ns for mark in marks]
-    for each in columns:
-        if len(each.time_ns):
-            times += [int(each.time_ns.min()), int(each.time_ns.max())]
-    start_ns, end_ns = min(times, default=0), max(times, default=0)
-    return Window(start_ns, end_ns, start_ns, end_ns)
+    """The window of everything that was kept; the marks tell where its block began."""
+    marked = [mark.time_ns for mark in marks]
+    read = [int(time_ns) for each in columns if len(each.time_ns) for time_ns in each.time_ns[[0, -1]]]
+    end_ns = max([*marked, *read], default=0)
+    return Window(min(marked or read, default=0), end_ns, min([*marked, *read], default=0), end_ns)
 
 
 def _chosen(marks: Sequence[Mark], window: Window) -> tuple[Mark, ...]:
@@ -277,7 +281,7 @@ class _Part:
         for name, opened_ns in self.log.opened_ns.items():
             if window.start_ns < opened_ns and started_ns is not None:
                 why = f"the sensor took {format_ns(opened_ns - started_ns)} to start"
-                found.append(Gap(name, min(window.start_ns, opened_ns), opened_ns, why))
+                found.append(Gap(name, min(opened_ns, max(window.start_ns, started_ns)), opened_ns, why))
         return found
 
     def _silences(self) -> list[Gap]:
@@ -329,7 +333,8 @@ def _joined(
         absent=_absences(parts, channels),
         marks=marks,
         wall_anchors=_anchors(parts, window, clock),
-        host=this_host(facts) if clock is not None else Host(facts=facts),
+        # A run that is over had other versions than those that this process has loaded.
+        host=this_host(facts) if clock is not None else replace(this_host(facts), versions={}),
         sampler_cost=_cost(parts),
         notes=tuple(dict.fromkeys([*notes, *(note for part in parts for note in _part_notes(part, window))])),
         virtual="virtual" in facts,

@@ -27,6 +27,8 @@ _LONGEST_SLEEP_NS = 100 * NS_PER_MS
 _LONGEST_PAUSE_NS = NS_PER_S
 _LEAST_PAUSE_NS = 100_000
 
+_TOO_BUSY = "the sampling process could not keep up: the machine was too busy"
+
 
 class Sink(Protocol):
     """Where the schedule puts what it saw."""
@@ -60,6 +62,11 @@ class Plan(Protocol):
         """The next read."""
         ...
 
+    @property
+    def late_after_ns(self) -> int | None:
+        """A time between reads that is too long; None where a late read loses nothing (counters, stamped readings)."""
+        ...
+
     def saw(self, start_ns: int, end_ns: int, readings: Sequence[Reading]) -> Sequence[Reading]:
         """The readings to keep of a read that took from start to end; moves `due_ns` on."""
         ...
@@ -67,6 +74,8 @@ class Plan(Protocol):
 
 class CounterPlan:
     """A counter: its edges are kept with their brackets, and once a second that it stands still."""
+
+    late_after_ns: int | None = None
 
     def __init__(self, channel: Channel, now_ns: int, sink: Sink) -> None:
         self._channel = channel
@@ -135,22 +144,16 @@ class PowerPlan:
         period_ns = channel.update_period_ns or _UNKNOWN_POWER_PERIOD_NS
         is_model = channel.method == "model"
         self._every_ns = _MODEL_EVERY_NS if is_model else max(period_ns // 2, _SHORTEST_POWER_NS)
-        self._channel = channel
-        self._sink = sink
         self._stored_at_ns = -1
-        self._read_at_ns = now_ns
+        self.late_after_ns: int | None = None
         self.due_ns = now_ns
         sink.learned(channel.name, channel.update_period_ns, f"read every {self._every_ns / NS_PER_MS:g} ms")
 
     def saw(self, start_ns: int, end_ns: int, readings: Sequence[Reading]) -> Sequence[Reading]:
         newer = [each for each in readings if each.time_ns > self._stored_at_ns]
         is_stamped = bool(readings) and readings[-1].time_ns < start_ns
-        late_ns = start_ns - self._read_at_ns
         # Stamped readings come out of the driver's buffer: a late read loses none of them.
-        if late_ns > 4 * self._every_ns and not is_stamped:
-            why = "the sampling process could not keep up: the machine was too busy"
-            self._sink.gap(self._channel.name, self._read_at_ns, start_ns, why)
-        self._read_at_ns = start_ns
+        self.late_after_ns = None if is_stamped else 4 * self._every_ns
         if newer:
             self._stored_at_ns = newer[-1].time_ns
         self.due_ns = max(self.due_ns + self._every_ns, end_ns + self._every_ns // 2)
@@ -178,9 +181,12 @@ class _Watched:
 
     def good(self, start_ns: int, end_ns: int, readings: Sequence[Reading]) -> None:
         """A read that worked; it ends the gap of those before it that did not."""
+        late_after_ns = self.plan.late_after_ns
         if self._failures:
             self._sink.gap(self.channel.name, self._good_at_ns, start_ns, self._why)
             self._failures = 0
+        elif late_after_ns is not None and start_ns - self._good_at_ns > late_after_ns:
+            self._sink.gap(self.channel.name, self._good_at_ns, start_ns, _TOO_BUSY)
         for reading in self.plan.saw(start_ns, end_ns, [each for each in readings if self._is_sound(each, end_ns)]):
             self._sink.reading(reading)
         self._good_at_ns = end_ns

@@ -17,7 +17,9 @@ from wattvlm.clock import WallAnchor
 from wattvlm.sampling.journal import create, read_from
 from wattvlm.sensing import Absence, Channel, Sensors
 
-LARGEST_LOG_BYTES = 64 * 2**20
+LARGEST_LOG_BYTES = 16 * 2**20
+"""A month of wall anchors is 3 MB; what is larger was not written by us, and is read so far only."""
+
 _MOST_NOTES = 500
 _MOST_REASONS = 200
 _LONGEST_TEXT = 2000
