@@ -228,7 +228,7 @@ class Report:
         tokens = self.tokens
         if tokens.visual_input is None or not tokens.prompt:
             raise NotResolved(
-                "the visual share of prefill is not known without token counts. Cure: give the counts with m.tokens(...)"
+                "the visual share of prefill needs the token counts. Cure: give the counts with m.tokens(...)"
             )
         encoders = [part.name for part in self.phases if part.name in (VISION_ENCODE, PROJECTOR)]
         parts = [self.joules(name, domains, above_idle) for name in encoders]
