@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from math import exp, floor
 from typing import Protocol
 
-from wattvlm.sensing import Channel, Domain, Method
+from wattvlm.sensing import Absence, Channel, Domain, Method
 from wattvlm.units import NS_PER_S
 
 _FILTER_STEPS = 200
@@ -146,6 +146,17 @@ class VirtualSensor:
             contained_in=self.contained_in,
             source=self.source,
         )
+
+    @property
+    def absence(self) -> Absence | None:
+        """Why it cannot be read, or None where it can."""
+        if self.supported and not self.denied:
+            return None
+        why = "permission denied" if self.supported else "not supported by this device"
+        remedy = "denied=False" if self.supported else "supported=True"
+        what = f"{self.sensor} ({self.name}): {why}"
+        effect = f"its {self.domain} joules are not measured"
+        return Absence(self.domain, what, effect, f"give the virtual sensor {remedy}")
 
     def tick_at(self, time_ns: int) -> int:
         """The number of the last tick at or before a time."""

@@ -19,7 +19,7 @@ from typing import Any
 from wattvlm.clock import Clock, SystemClock
 from wattvlm.errors import ProbeLost, ProbeRetry, ProbeUnavailable
 from wattvlm.probes._virtual_sensors import Load, PowerSteps, VirtualSensor
-from wattvlm.sensing import Absence, Channel, EnergyReading, PowerReading, Sensors
+from wattvlm.sensing import Channel, EnergyReading, PowerReading, Sensors
 
 LOAD_RECORD = struct.Struct("<qd")
 
@@ -69,8 +69,8 @@ class SensorProbe:
 
     def open(self) -> Sensors:
         """The channels that may be read; ProbeUnavailable where there is none."""
-        usable = [sensor.channel for sensor, _ in self._sensors.values() if sensor.supported and not sensor.denied]
-        absent = [_absence(sensor) for sensor, _ in self._sensors.values() if sensor.denied or not sensor.supported]
+        usable = [sensor.channel for sensor, _ in self._sensors.values() if sensor.absence is None]
+        absent = [sensor.absence for sensor, _ in self._sensors.values() if sensor.absence is not None]
         if not usable:
             what = absent[0].what if absent else "no virtual sensor was given"
             remedy = absent[0].remedy if absent else "name at least one in `sensors`"
@@ -97,11 +97,6 @@ class SensorProbe:
 
     def close(self) -> None:
         """Nothing to give back."""
-
-
-def _absence(sensor: VirtualSensor) -> Absence:
-    why, remedy = ("may not be read", "unset `denied`") if sensor.denied else ("is not supported", "set `supported`")
-    return Absence(sensor.domain, f"{sensor.name} {why}, as it was told", f"{sensor.domain} joules are absent", remedy)
 
 
 class VirtualProbe(SensorProbe):

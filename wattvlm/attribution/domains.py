@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wattvlm.attribution.curve import Curve, counter_curve
+from wattvlm.attribution.counter import counter_curve
+from wattvlm.attribution.curve import Curve
 from wattvlm.attribution.power import model_curve, power_curve
 from wattvlm.energy import Provenance
 from wattvlm.recording import Readings, Recording

@@ -15,7 +15,10 @@ from wattvlm.energy import Energy, Provenance
 
 @dataclass(frozen=True, slots=True)
 class PartJoules:
-    """Middle, 95 % interval, hard bounds and ticks of numbered parts; gains_j: board -> 95 % gain joules."""
+    """Middle, 95 % interval, hard bounds and ticks of numbered parts; gains_j: board -> 95 % gain joules.
+
+    ticks: of the channel that has the fewest; None where one has none that are seen.
+    """
 
     method: Provenance
     middle_j: Floats
@@ -23,7 +26,7 @@ class PartJoules:
     high_j: Floats
     least_j: Floats
     most_j: Floats
-    ticks: Counts
+    ticks: Counts | None
     gains_j: Mapping[str, Floats]
 
     def summed(self, groups: Sequence[Sequence[int]], divisor: float = 1.0) -> PartJoules:
@@ -31,20 +34,21 @@ class PartJoules:
         owner = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
         members = np.array([index for group in groups for index in group], dtype=np.int64)
 
-        def added(column: Floats) -> Floats:
+        def added(column: Floats | Counts) -> Floats:
             return np.asarray(np.bincount(owner, column[members], len(groups)) / divisor, dtype=np.float64)
 
+        ticks = None if self.ticks is None else np.rint(added(self.ticks) * divisor).astype(np.int64)
         return PartJoules(
             self.method, added(self.middle_j), added(self.low_j), added(self.high_j), added(self.least_j),
-            added(self.most_j), np.bincount(owner, self.ticks[members], len(groups)).astype(np.int64),
-            {board: added(gain_j) for board, gain_j in self.gains_j.items()},
+            added(self.most_j), ticks, {board: added(gain_j) for board, gain_j in self.gains_j.items()},
         )  # fmt: skip
 
     def plus(self, other: PartJoules) -> PartJoules:
         """Each part with the same part of another set added; bounds of different parts add up."""
+        ticks = None if self.ticks is None or other.ticks is None else self.ticks + other.ticks
         return PartJoules(
             self.method, self.middle_j + other.middle_j, self.low_j + other.low_j, self.high_j + other.high_j,
-            self.least_j + other.least_j, self.most_j + other.most_j, self.ticks + other.ticks,
+            self.least_j + other.least_j, self.most_j + other.most_j, ticks,
             {board: gain_j + other.gains_j[board] for board, gain_j in self.gains_j.items()},
         )  # fmt: skip
 
@@ -61,11 +65,15 @@ class PartJoules:
         """What the readings alone allow for one part, in joules."""
         return float(self.least_j[index]), float(self.most_j[index])
 
+    def ticks_of(self, index: int) -> int | None:
+        """Sensor updates inside one part; None where they are not seen."""
+        return None if self.ticks is None else int(self.ticks[index])
+
 
 def domain_joules(curves: Sequence[Curve], method: Provenance, windows: WindowColumns) -> PartJoules:
     """Joules of each part over all channels of a domain. Intervals add up: channels may err together."""
     middle_j, low_j, high_j, least_j, most_j = np.zeros((5, windows.parts), dtype=np.float64)
-    ticks = np.full(windows.parts, np.iinfo(np.int64).max)
+    ticks: Counts | None = np.full(windows.parts, np.iinfo(np.int64).max)
     gains_j: dict[str, Floats] = {}
     for curve in curves:
         own_j = _by_part(windows, curve.middle_j(windows.end_ns) - curve.middle_j(windows.start_ns))
@@ -74,8 +82,11 @@ def domain_joules(curves: Sequence[Curve], method: Provenance, windows: WindowCo
         middle_j += own_j
         least_j, most_j = least_j + hard[0], most_j + hard[1]
         low_j, high_j = low_j + likely[0], high_j + likely[1]
-        seen = np.bincount(windows.part, curve.ticks(windows.start_ns, windows.end_ns), windows.parts)
-        ticks = np.minimum(ticks, seen.astype(np.int64))
+        seen = curve.ticks(windows.start_ns, windows.end_ns)
+        if seen is None or ticks is None:
+            ticks = None
+        else:
+            ticks = np.minimum(ticks, np.bincount(windows.part, seen, windows.parts).astype(np.int64))
         if method == "measured":
             board = curve.channel.board
             gain_j = TWO_SIDED_95 * curve.channel.gain_std_fraction * own_j

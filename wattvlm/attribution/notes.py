@@ -9,7 +9,7 @@ import numpy as np
 from wattvlm.attribution.calls import OVERLAP_WORTH_SAYING_NS
 from wattvlm.attribution.domains import Sources
 from wattvlm.attribution.rows import Layout
-from wattvlm.attribution.ticks import Floats, Times
+from wattvlm.attribution.ticks import Floats, Times, is_free_running
 from wattvlm.recording import Gap, Readings, Recording
 from wattvlm.report import ChannelUse
 from wattvlm.sensing import Channel
@@ -89,7 +89,16 @@ def _use(channel: Channel, recording: Recording, sources: Sources) -> ChannelUse
     changed_ns, steps = _changes(readings)
     period_ns = float(np.median(np.diff(changed_ns))) if len(changed_ns) > 1 else None
     step = float(np.min(steps)) if len(steps) else None
+    if channel.method != "counter" or is_free_running(channel):
+        return ChannelUse(channel, len(readings), None, _power_period_ns(channel, readings), step, gaps, in_totals)
     return ChannelUse(channel, len(readings), max(len(changed_ns) - 1, 0), period_ns, step, gaps, in_totals)
+
+
+def _power_period_ns(channel: Channel, readings: Readings) -> float | None:
+    """Time between values of a power; unknown for a counter that ticks faster than it is read."""
+    if channel.method == "counter" or len(readings) < 2:
+        return None
+    return float(np.median(np.diff(readings.time_ns)))
 
 
 def _changes(readings: Readings) -> tuple[Times, Floats]:

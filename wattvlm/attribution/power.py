@@ -193,9 +193,8 @@ class ModelCurve:
     def high_j(self, start_ns: Times, end_ns: Times) -> Floats:
         return self.most_j(start_ns, end_ns)
 
-    def ticks(self, start_ns: Times, end_ns: Times) -> Counts:
-        start_s, end_s = seconds_since(self.origin_ns, start_ns), seconds_since(self.origin_ns, end_ns)
-        return np.searchsorted(self.time_s, end_s, "right") - np.searchsorted(self.time_s, start_s, "left")
+    def ticks(self, start_ns: Times, end_ns: Times) -> None:
+        """A model has no ticks."""
 
     def _said_j(self, start_ns: Times, end_ns: Times) -> Floats:
         return np.maximum(self.middle_j(end_ns) - self.middle_j(start_ns), 0.0)

@@ -188,9 +188,7 @@ def _part_energy(
     own: tuple[PartJoules, int], together: tuple[PartJoules, int], covers: Group, resolved: bool
 ) -> PartEnergy:
     joules, number = own
-    return PartEnergy(
-        together[0].energy(together[1]), covers, resolved, joules.bounds(number), int(joules.ticks[number])
-    )
+    return PartEnergy(together[0].energy(together[1]), covers, resolved, joules.bounds(number), joules.ticks_of(number))
 
 
 def _other_rows(found: DomainCurves, layout: Layout) -> tuple[PartEnergy, PartEnergy, dict[str, PartEnergy]]:

@@ -78,6 +78,11 @@ def within(time_s: Floats, start_s: float, end_s: float) -> Floats:
     return np.minimum(np.maximum(time_s, start_s), end_s)
 
 
+def is_free_running(channel: Channel) -> bool:
+    """True for a counter that ticks too fast to follow: it is read when it suits, and its ticks are not seen."""
+    return channel.method == "counter" and (channel.update_period_ns or NS_PER_S) <= FREE_RUNNING_NS
+
+
 def recover_ticks(channel: Channel, readings: Readings, origin_ns: int, limit_w: float | None) -> Count | None:
     """The ticks in a counter's readings, or None where it never changed."""
     changed = np.concatenate([[True], np.diff(readings.value) != 0.0]) if len(readings) else np.zeros(0, bool)
@@ -105,7 +110,7 @@ def _earliest(channel: Channel, readings: Readings, changed: NDArray[np.bool_], 
     early_ns = np.where(saw_old_value, readings.unchanged_at_ns, earlier_read_ns)
     early_s = seconds_since(origin_ns, early_ns[changed])
     early_s[0] = -np.inf
-    if channel.update_period_ns is not None and channel.update_period_ns <= FREE_RUNNING_NS:
+    if channel.update_period_ns is not None and is_free_running(channel):
         oldest_ns = read_at_ns - STALENESS_PERIODS * channel.update_period_ns
         early_s = np.maximum(early_s, seconds_since(origin_ns, oldest_ns[changed]))
     return np.maximum.accumulate(early_s)

@@ -19,7 +19,6 @@ from wattvlm.host import Host
 from wattvlm.probes._virtual_sensors import Load, VirtualSensor
 from wattvlm.probes.virtual import SensorProbe
 from wattvlm.recording import Gap, Readings, Recording
-from wattvlm.sensing import Absence
 from wattvlm.trace import Mark
 from wattvlm.units import NS_PER_MS
 
@@ -89,7 +88,7 @@ class VirtualMachine:
 
     def record(self, start_ns: int, end_ns: int, marks: Sequence[Mark] = (), *, host: Host | None = None) -> Recording:
         """What the sampling process would have written from start to end, with the marks of the measured process."""
-        usable = [sensor for sensor in self._sensors if sensor.supported and not sensor.denied]
+        usable = [sensor for sensor in self._sensors if sensor.absence is None]
         readings: dict[str, Readings] = {}
         gaps: list[Gap] = []
         for sensor in usable:
@@ -97,11 +96,7 @@ class VirtualMachine:
             log.run(start_ns, end_ns)
             readings[sensor.name] = log.readings()
             gaps += log.gaps
-        absent = tuple(
-            Absence(sensor.domain, f"{sensor.name} may not be read", f"{sensor.domain} joules are absent", "allow it")
-            for sensor in self._sensors
-            if sensor.denied or not sensor.supported
-        )
+        absent = tuple(sensor.absence for sensor in self._sensors if sensor.absence is not None)
         return Recording(
             start_ns,
             end_ns,

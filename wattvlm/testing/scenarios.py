@@ -27,8 +27,7 @@ def data_centre_session(seed: int | None = 0, calls: int = 20) -> Simulation:
 
 def _script(calls: int) -> Script:
     def phase(name: str, duration_ms: int, gpu_w: float, cpu_w: float) -> ScriptedPhase:
-        powers_w = {"gpu": gpu_w, "cpu": cpu_w, "ram": 40.0}
-        return ScriptedPhase(name, duration_ms * NS_PER_MS, powers_w)
+        return ScriptedPhase(name, duration_ms * NS_PER_MS, {"gpu": gpu_w, "cpu": cpu_w})
 
     return Script(
         phases=(
@@ -39,7 +38,7 @@ def _script(calls: int) -> Script:
         ),
         calls=calls,
         idle_w={"gpu": 68.0, "cpu": 41.0, "ram": 40.0},
-        between_w={"gpu": 112.0, "cpu": 96.0, "ram": 40.0},
+        between_w={"gpu": 112.0, "cpu": 96.0},
         gap_ns=3 * NS_PER_MS,
         pause_ns=40 * NS_PER_MS,
         dither_ns=130 * NS_PER_MS,

@@ -37,8 +37,9 @@ class Script:
 
     phases: of each call in order; a preprocess is marked before the call begins, as programs do. gap_ns: between
     phases, and before the first and after the last. pause_ns + up to dither_ns at random: before each call.
-    quiet_ns: before and after the block. idle_w, between_w: watts of each load in quiet, and in gaps and pauses.
-    power_variation_fraction, duration_variation_fraction: one sigma from call to call.
+    quiet_ns: before and after the block. idle_w, between_w: watts of each load in quiet, and in gaps and pauses. A
+    load that a phase or a gap does not name draws its idle power there. power_variation_fraction,
+    duration_variation_fraction: one sigma from call to call.
     ended: how the last call ends ("returned", "raised ...", or "" for a process that was killed inside it).
     """
 
