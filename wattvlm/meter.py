@@ -76,16 +76,14 @@ class Meter:
 
             @functools.wraps(function)
             async def metered_coroutine(*args: Any, **kwargs: Any) -> Any:
-                metered_coroutine.meter = (own := fresh())
-                with own:
+                with _latest(metered_coroutine, fresh()):
                     return await function(*args, **kwargs)
 
             return metered_coroutine  # type: ignore[return-value]  # wraps keeps the signature
 
         @functools.wraps(function)
         def metered(*args: Any, **kwargs: Any) -> Any:
-            metered.meter = (own := fresh())
-            with own:
+            with _latest(metered, fresh()):
                 return function(*args, **kwargs)
 
         return metered  # type: ignore[return-value]  # wraps keeps the signature
@@ -152,6 +150,12 @@ class Meter:
         if self._sampler is not None:
             self._sampler.mark(Mark(now_ns, kind, owner, name, threading.get_ident(), value=value, text=text))
         return now_ns
+
+
+def _latest(function: Any, own: Meter) -> Meter:
+    """The meter, which the decorated function also shows as its attribute `meter`."""
+    function.meter = own
+    return own
 
 
 _METER_IDS = itertools.count(1)
