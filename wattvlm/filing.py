@@ -183,7 +183,7 @@ def save(path: str | os.PathLike[str], kind: str, schema_version: int, content: 
     text = json.dumps({"kind": kind, "schema_version": schema_version, **content}, allow_nan=False)
     encoded = text.encode()
     if target.name.endswith(".gz"):
-        encoded = gzip.compress(encoded, mtime=0)
+        encoded = gzip.compress(encoded, compresslevel=4, mtime=0)  # 9 takes 15 s for 44 MB and saves 2 %
     descriptor, unfinished = tempfile.mkstemp(prefix=".wattvlm-", dir=target.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
