@@ -9,13 +9,23 @@ Importing this package does nothing; each name is loaded when it is first used.
 
 __version__ = "0.1.0"
 
-__all__ = ["Recording", "Report", "analyze", "meter", "render", "sensors", "studies", "testing"]
+__all__ = ["Recording", "Report", "analyze", "meter", "render", "sensors", "testing"]
+
+TYPE_CHECKING = False  # what type checkers take for typing.TYPE_CHECKING, without importing typing
+if TYPE_CHECKING:
+    from wattvlm import testing as testing
+    from wattvlm.attribution import analyze as analyze
+    from wattvlm.metering import meter as meter
+    from wattvlm.recording import Recording as Recording
+    from wattvlm.renderers import render as render
+    from wattvlm.report import Report as Report
+    from wattvlm.sampling.discovery import sensors as sensors
 
 _HOMES = {
     "Recording": "recording",
     "Report": "report",
     "analyze": "attribution",
-    "meter": "meter",
+    "meter": "metering",
     "render": "renderers",
     "sensors": "sampling.discovery",
 }
@@ -34,4 +44,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return sorted({*(name for name in globals() if name.startswith("_")), *__all__})

@@ -42,7 +42,7 @@ def command(
 
 def _simulated() -> Report:
     from wattvlm.attribution import analyze
-    from wattvlm.testing import data_centre_session
+    from wattvlm.testing.scenarios import data_centre_session
 
     return analyze(data_centre_session(seed=None).recording)
 

@@ -13,7 +13,7 @@ from wattvlm.demo.accuracy import Accuracy
 from wattvlm.demo.asking import decoded, load
 from wattvlm.demo.questions import QUESTIONS, Question, best_constant_guess, held_out, is_right, prompt
 from wattvlm.errors import NotResolved
-from wattvlm.meter import meter
+from wattvlm.metering import meter
 from wattvlm.report import Report
 from wattvlm.units import format_significant
 
