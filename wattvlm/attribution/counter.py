@@ -28,8 +28,8 @@ from wattvlm.recording import Readings
 from wattvlm.sensing import Channel
 from wattvlm.units import S_PER_NS
 
-LARGEST_RAISE = 3.0
-"""Readings that need more than this many times the stated largest power say nothing about a slope at all."""
+MOST_BREAKS = 200
+"""A counter that cannot be trusted this often in one recording is no counter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,20 +121,21 @@ class CounterCurve:
 
 
 def counter_curve(channel: Channel, readings: Readings, origin_ns: int) -> CounterCurve | None:
-    """The curve of a counter's readings, or None where they hold no tick."""
+    """The curve of a counter's readings, or None where they hold no tick or nothing but breaks."""
     stated_w = limit_of(channel)
     count = recover_ticks(channel, readings, origin_ns, stated_w)
-    if count is None:
+    if count is None or len(count.breaks) > MOST_BREAKS:
         return None
     resolution_j = channel.resolution_j or 0.0
-    limit_w = _feasible_limit(stated_w, count, resolution_j)
-    outside_w = limit_w if limit_w is not None else ASSUMED_RATE * _largest_rate(count)
+    limit_w = stated_w
     notes = [*count.notes]
-    if stated_w is not None and limit_w != stated_w:
-        seen = "no slope is assumed" if limit_w is None else f"{limit_w:.0f} W is used"
+    if stated_w is not None and not all(_fits(ticks, stated_w, resolution_j) for ticks in count.stretches):
+        limit_w = None
         notes.append(
-            f"{channel.name} counted faster than its stated largest power of {channel.max_power_w:g} W: {seen}"
+            f"{channel.name} counted faster than its stated largest power of {channel.max_power_w:g} W allows; that "
+            "limit is not used, and bounds of phases are wider for it"
         )
+    outside_w = limit_w if limit_w is not None else ASSUMED_RATE * _largest_rate(count)
     stretches = [Stretch(ticks, resolution_j, limit_w, outside_w) for ticks in count.stretches]
     return CounterCurve(
         channel, origin_ns, _pieces(stretches, count.breaks, outside_w), limit_w, outside_w, tuple(notes)
@@ -144,16 +145,6 @@ def counter_curve(channel: Channel, readings: Readings, origin_ns: int) -> Count
 def _largest_rate(count: Count) -> float:
     rates = [np.diff(ticks.energy_j) / np.maximum(np.diff(ticks.late_s), S_PER_NS) for ticks in count.stretches]
     return max((float(np.max(rate)) for rate in rates if len(rate)), default=0.0)
-
-
-def _feasible_limit(limit_w: float | None, count: Count, resolution_j: float) -> float | None:
-    """The limit, raised until some curve fits all ticks; None where none near it does."""
-    tried_w = limit_w
-    while limit_w is not None and tried_w is not None and tried_w <= LARGEST_RAISE * limit_w:
-        if all(_fits(ticks, tried_w, resolution_j) for ticks in count.stretches):
-            return tried_w
-        tried_w *= 1.02
-    return None
 
 
 def _fits(ticks: Ticks, limit_w: float, resolution_j: float) -> bool:
@@ -168,13 +159,18 @@ def _pieces(stretches: list[Stretch], breaks: tuple[Break, ...], outside_w: floa
     """All time from -inf to inf: before the readings, stretches with breaks between them, and after the readings."""
     first_w = [power for each in stretches if (power := each.end_power_w(first=True)) is not None]
     last_w = [power for each in stretches if (power := each.end_power_w(first=False)) is not None]
-    pieces = [_Piece(-np.inf, stretches[0].start_s, min(outside_w, *first_w[:1]))]
+    pieces = [_Piece(-np.inf, stretches[0].start_s, _extended_w(first_w[:1], outside_w))]
     for index, stretch in enumerate(stretches):
         pieces.append(_Piece(stretch.start_s, stretch.end_s, 0.0, stretch=stretch))
         if index < len(breaks):
             pieces.append(_broken_piece(breaks[index], stretch, stretches[index + 1], outside_w))
-    pieces.append(_Piece(stretches[-1].end_s, np.inf, min(outside_w, *last_w[-1:])))
+    pieces.append(_Piece(stretches[-1].end_s, np.inf, _extended_w(last_w[-1:], outside_w)))
     return tuple(pieces)
+
+
+def _extended_w(neighbour_w: list[float], outside_w: float) -> float:
+    """The middle power where there is no reading: the neighbour's, or half of what is possible."""
+    return min(neighbour_w[0], outside_w) if neighbour_w else outside_w / 2
 
 
 def _broken_piece(broken: Break, before: Stretch, after: Stretch, outside_w: float) -> _Piece:

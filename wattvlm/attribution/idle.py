@@ -9,14 +9,14 @@ import numpy as np
 from wattvlm.attribution.curve import Curve
 from wattvlm.attribution.domains import DomainCurves
 from wattvlm.attribution.joules import domain_joules
-from wattvlm.attribution.power import LONGEST_WINDOW_NS
+from wattvlm.attribution.power import LONGEST_WINDOW_NS, model_error_fraction
 from wattvlm.attribution.windows import Stretches, Window, columns, difference, duration_ns, union
 from wattvlm.recording import Readings, Recording
 from wattvlm.report import Idle
 from wattvlm.trace import Block, Trace
 from wattvlm.units import NS_PER_S
 
-LEAST_TICKS = 2
+LEAST_READINGS = 2
 
 
 def quiet_stretches(recording: Recording, trace: Trace, blocks: Sequence[Block]) -> Stretches:
@@ -29,35 +29,59 @@ def quiet_stretches(recording: Recording, trace: Trace, blocks: Sequence[Block])
 
 
 def idle_of(found: DomainCurves, recording: Recording, quiet: Stretches) -> Idle | None:
-    """Idle power of a domain, or None where one of its channels was not seen idle for two ticks."""
-    power_w, low_w, high_w = 0.0, 0.0, 0.0
-    seen_ns: list[float] = []
+    """Idle power of a domain, or None where one of its channels was not seen idle for two readings."""
+    idles: list[Idle] = []
     for curve in found.curves:
-        stretches = _between_ticks(curve, recording.readings[curve.channel.name], quiet)
-        if not stretches:
+        readings = recording.readings[curve.channel.name]
+        seen = _counted if curve.channel.method == "counter" else _reported
+        idle = seen(curve, found, readings, quiet)
+        if idle is None:
             return None
-        joules = domain_joules([curve], found.method, columns([stretches]))
-        seconds = duration_ns(stretches) / NS_PER_S
-        power_w += float(joules.middle_j[0]) / seconds
-        low_w += float(joules.low_j[0]) / seconds
-        high_w += float(joules.high_j[0]) / seconds
-        seen_ns.append(duration_ns(stretches))
-    return Idle(power_w, (low_w, high_w), round(min(seen_ns)), found.method == "modelled")
+        idles.append(idle)
+    return Idle(
+        sum(idle.power_w for idle in idles),
+        (sum(idle.interval_w[0] for idle in idles), sum(idle.interval_w[1] for idle in idles)),
+        min(idle.seen_ns for idle in idles),
+        found.method == "modelled",
+    )
 
 
-def _between_ticks(curve: Curve, readings: Readings, quiet: Stretches) -> Stretches:
-    """Each quiet stretch from its first to its last reading; a mean over a window must lie in it wholly.
-
-    A counter's very first reading is left out, since its tick was not seen.
-    """
-    settle_ns = 0
-    if curve.channel.method == "power":
-        settle_ns = LONGEST_WINDOW_NS if curve.channel.window_ns is None else curve.channel.window_ns
-    first_tick = 1 if curve.channel.method == "counter" else 0
-    trimmed: list[Window] = []
+def _counted(curve: Curve, found: DomainCurves, readings: Readings, quiet: Stretches) -> Idle | None:
+    """A counter's joules from the first to the last tick of each stretch; its first tick of all was not seen."""
+    stretches: list[Window] = []
     for window in quiet:
-        first = max(first_tick, int(np.searchsorted(readings.time_ns, window.start_ns + settle_ns, "left")))
-        last = int(np.searchsorted(readings.time_ns, window.end_ns, "right")) - 1
-        if last - first + 1 >= LEAST_TICKS:
-            trimmed.append(Window(int(readings.time_ns[first]), int(readings.time_ns[last])))
-    return tuple(trimmed)
+        first, end = _inside(readings, window.start_ns, window.end_ns)
+        first = max(first, 1)
+        if end - first >= LEAST_READINGS:
+            stretches.append(Window(int(readings.time_ns[first]), int(readings.time_ns[end - 1])))
+    seen_ns = duration_ns(stretches)
+    if not seen_ns:
+        return None
+    joules = domain_joules([curve], found.method, columns([tuple(stretches)]))
+    power_w, low_w, high_w = (
+        float(column[0]) / seen_ns * NS_PER_S for column in (joules.middle_j, joules.low_j, joules.high_j)
+    )
+    return Idle(power_w, (low_w, high_w), round(seen_ns))
+
+
+def _reported(curve: Curve, found: DomainCurves, readings: Readings, quiet: Stretches) -> Idle | None:
+    """The mean of the watts whose averaging windows lie in quiet; it is no further off than the lowest and highest."""
+    channel = curve.channel
+    longest_ns = 0 if channel.method == "model" else LONGEST_WINDOW_NS
+    window_ns = longest_ns if channel.window_ns is None else channel.window_ns
+    spans = [_inside(readings, window.start_ns + window_ns, window.end_ns) for window in quiet]
+    spans = [(first, end) for first, end in spans if end - first >= LEAST_READINGS]
+    if not spans:
+        return None
+    power_w = np.concatenate([readings.value[first:end] for first, end in spans])
+    seen_ns = sum(int(readings.time_ns[end - 1] - readings.time_ns[first]) for first, end in spans)
+    mean_w = float(np.mean(power_w))
+    error_fraction = 0.0 if found.method == "measured" else model_error_fraction(channel)
+    low_w = float(np.min(power_w)) * max(1.0 - error_fraction, 0.0)
+    high_w = (float(np.max(power_w)) + (channel.resolution_w or 0.0)) * (1.0 + error_fraction)
+    return Idle(mean_w, (low_w, high_w), seen_ns)
+
+
+def _inside(readings: Readings, start_ns: int, end_ns: int) -> tuple[int, int]:
+    first = int(np.searchsorted(readings.time_ns, start_ns, "left"))
+    return first, int(np.searchsorted(readings.time_ns, end_ns, "right"))

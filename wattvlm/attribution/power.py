@@ -40,6 +40,11 @@ LEAST_MODEL_FRACTION = 0.5
 """A model of power is never claimed to be better than this: CPU models are 15-58 % off (facts on estimators)."""
 
 
+def model_error_fraction(channel: Channel) -> float:
+    """95 % half-width of a model as a fraction of its value."""
+    return max(LEAST_MODEL_FRACTION, TWO_SIDED_95 * channel.gain_std_fraction)
+
+
 @dataclass(frozen=True, slots=True)
 class PowerCurve:
     """The Curve of a sensor that reports watts."""
@@ -173,19 +178,14 @@ class ModelCurve:
     def span_ns(self) -> tuple[int, int]:
         return self.origin_ns + round(self.time_s[0] / S_PER_NS), self.origin_ns + round(self.time_s[-1] / S_PER_NS)
 
-    @property
-    def error_fraction(self) -> float:
-        """95 % half-width of the model as a fraction of its value."""
-        return max(LEAST_MODEL_FRACTION, TWO_SIDED_95 * self.channel.gain_std_fraction)
-
     def middle_j(self, time_ns: Times) -> Floats:
         return _middle_j(seconds_since(self.origin_ns, time_ns), self.time_s, self.summed_j, self.power_w)
 
     def least_j(self, start_ns: Times, end_ns: Times) -> Floats:
-        return self._said_j(start_ns, end_ns) * max(1.0 - self.error_fraction, 0.0)
+        return self._said_j(start_ns, end_ns) * max(1.0 - model_error_fraction(self.channel), 0.0)
 
     def most_j(self, start_ns: Times, end_ns: Times) -> Floats:
-        return self._said_j(start_ns, end_ns) * (1.0 + self.error_fraction)
+        return self._said_j(start_ns, end_ns) * (1.0 + model_error_fraction(self.channel))
 
     def low_j(self, start_ns: Times, end_ns: Times) -> Floats:
         return self.least_j(start_ns, end_ns)

@@ -32,11 +32,11 @@ class Stretch:
     behind_j: Floats = field(init=False)
 
     def __post_init__(self) -> None:
-        slope_w = self.limit_w or 0.0
-        ahead_j = self.ticks.energy_j - slope_w * self.ticks.late_s
-        behind_j = self.ticks.energy_j + self.resolution_j - slope_w * self.ticks.early_s
-        if self.limit_w is None:
-            behind_j = np.full_like(behind_j, np.inf)
+        ahead_j = np.full_like(self.ticks.late_s, -np.inf)
+        behind_j = np.full_like(self.ticks.late_s, np.inf)
+        if self.limit_w:
+            ahead_j = self.ticks.energy_j - self.limit_w * self.ticks.late_s
+            behind_j = self.ticks.energy_j + self.resolution_j - self.limit_w * self.ticks.early_s
         object.__setattr__(self, "ahead_j", np.maximum.accumulate(ahead_j[::-1])[::-1])
         object.__setattr__(self, "behind_j", np.minimum.accumulate(behind_j))
 
