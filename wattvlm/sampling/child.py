@@ -158,7 +158,8 @@ def make_probe(source: ProbeSource) -> Probe:
 
 def absence_of(target: str, probe: object, error: BaseException) -> Absence:
     """Why a probe gives nothing. A probe may say in an attribute `domain` what it would have measured."""
-    domain: Domain = dict(zip(DOMAINS, DOMAINS)).get(getattr(probe, "domain", "node"), "node")
+    meant: object = getattr(probe, "domain", None)
+    domain: Domain = dict(zip(DOMAINS, DOMAINS)).get(str(meant), "node")
     if isinstance(error, ProbeUnavailable):
         return Absence(domain, error.what, error.effect, error.remedy)
     return Absence(
@@ -217,9 +218,9 @@ class SamplingProcess:
             return "told to end"
         if os.getppid() != self._parent_pid:
             return "the measured process is gone"
-        return self._tend(read_needs(self._folder), self._clock.monotonic_ns())
+        return self.tend(read_needs(self._folder), self._clock.monotonic_ns())
 
-    def _tend(self, needs: Needs, now_ns: int) -> str | None:
+    def tend(self, needs: Needs, now_ns: int) -> str | None:
         """Delete what nobody needs; the reason to end when nobody has metered for a while."""
         keep_from_ns = now_ns - _KEPT_WITHOUT_NEED_NS
         self._sink.forget_before(min(keep_from_ns, needs.since_ns) if needs.is_kept else keep_from_ns)

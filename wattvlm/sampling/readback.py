@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -79,18 +80,21 @@ def read_back(
     extra_marks: Sequence[Mark] = (),
     notes: Iterable[str] = (),
     clock: Clock | None = None,
+    goes_on: bool = False,
 ) -> Recording:
     """The Recording of a window of a folder's journals; of all they hold where the window is None.
 
-    clock: where the run still goes on, to anchor the wall clock and to name this host. Damaged records are passed
-    over; only a folder that holds nothing readable gives an empty Recording.
+    clock: of the process that was measured, where that is this one: to anchor the wall clock and to name the host.
+    goes_on: the latest sampling process still runs. Damaged records are passed over; a folder that holds nothing
+    readable gives an empty Recording.
     """
     logs = {generation: read_sensors(folder / f"sensors-{generation}") for generation in generations(folder)}
     marks = _all_marks(folder, window, extra_marks)
     columns = {generation: read_columns(folder, f"readings-{generation}", *_reach(window)) for generation in logs}
     window = window or _whole(marks, columns.values())
     parts = [_Part(logs[generation], columns[generation], window) for generation in logs]
-    return _joined(parts, _chosen(marks, window), window, tuple(notes), clock)
+    gaps = [gap for part in parts for gap in part.gaps()] + _ends(parts, window, goes_on)
+    return _joined(parts, gaps, _chosen(marks, window), window, tuple(notes), clock)
 
 
 def no_recording(window: Window, marks: Sequence[Mark], notes: Iterable[str], problem: str, clock: Clock) -> Recording:
@@ -204,8 +208,8 @@ def _reach(window: Window | None) -> tuple[int, int]:
 
 def _all_marks(folder: Path, window: Window | None, extra: Sequence[Mark]) -> list[Mark]:
     since = window.marks_from if window is not None else BEGINNING
-    written = [mark for content in read_segments(folder, "marks", since) for mark in decode_marks(content)]
-    return [*written, *extra]
+    written = (mark for content in read_segments(folder, "marks", since) for mark in decode_marks(content))
+    return [mark for mark in (*written, *extra) if isfinite(mark.value)]
 
 
 def _whole(marks: Sequence[Mark], columns: Iterable[Columns]) -> Window:
@@ -312,7 +316,12 @@ class _Part:
 
 
 def _joined(
-    parts: Sequence[_Part], marks: tuple[Mark, ...], window: Window, notes: tuple[str, ...], clock: Clock | None
+    parts: Sequence[_Part],
+    gaps: Iterable[Gap],
+    marks: tuple[Mark, ...],
+    window: Window,
+    notes: tuple[str, ...],
+    clock: Clock | None,
 ) -> Recording:
     channels: dict[str, Channel] = {}
     readings: dict[str, Readings] = {}
@@ -329,7 +338,7 @@ def _joined(
         max(from_ns, window.until_ns),
         channels=tuple(channels.values()),
         readings=readings,
-        gaps=tuple(_without_repeats([gap for part in parts for gap in part.gaps()] + _deaths(parts, window, clock))),
+        gaps=tuple(_without_repeats(gaps)),
         absent=_absences(parts, channels),
         marks=marks,
         wall_anchors=_anchors(parts, window, clock),
@@ -367,16 +376,14 @@ def _absences(parts: Sequence[_Part], channels: Mapping[str, Channel]) -> tuple[
     return (*dict.fromkeys(log.absent), *waiting)
 
 
-def _deaths(parts: Sequence[_Part], window: Window, clock: Clock | None) -> list[Gap]:
+def _ends(parts: Sequence[_Part], window: Window, goes_on: bool) -> list[Gap]:
     """From the last sign of a sampling process to the start of the next one, or to the end of the window."""
     found: list[Gap] = []
-    starts = [part.log.started_ns for part in parts[1:]]
-    for part, next_start_ns in zip(parts, [*starts, None]):
+    next_starts = [part.log.started_ns for part in parts[1:]]
+    for part, next_start_ns in zip(parts, [*next_starts, None]):
         from_ns = part.log.ended_ns or part.last_sign_ns()
-        to_ns = next_start_ns if next_start_ns is not None else window.until_ns
-        is_over = next_start_ns is not None or part.log.ended_ns is not None
-        silent_ns = to_ns - from_ns if from_ns is not None else 0
-        if from_ns is None or not (is_over or silent_ns > _ALIVE_EVERY_NS) or silent_ns <= 0:
+        to_ns = window.until_ns if next_start_ns is None else next_start_ns
+        if from_ns is None or from_ns >= to_ns or (goes_on and part is parts[-1]):
             continue
         if to_ns >= window.from_ns and from_ns <= window.until_ns:
             why = "the sampling process had ended"

@@ -258,7 +258,14 @@ class Sampler:
             )
         if self._folder is None or self._problem:
             return no_recording(window, tuple(self._unwritten), notes, self._problem, self._clock)
-        return read_back(self._folder, window, extra_marks=tuple(self._unwritten), notes=notes, clock=self._clock)
+        return read_back(
+            self._folder,
+            window,
+            extra_marks=tuple(self._unwritten),
+            notes=notes,
+            clock=self._clock,
+            goes_on=self.is_alive,
+        )
 
     def stop(self) -> None:
         """End the sampling process and remove the journals; a forked copy leaves both alone. May be called twice."""

@@ -1,0 +1,60 @@
+"""Programs of a few lines that meter something in a process of their own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+
+PREAMBLE = f"""
+import os, sys, time
+sys.path += [{str(ROOT)!r}, {str(HERE)!r}]
+from wattvlm.sampling.sampler import Sampler, shared_sampler
+from wattvlm.sensing import ProbeSource
+from wattvlm.trace import Mark
+COUNTER = [ProbeSource("tiny_probes:Counter")]
+"""
+
+
+def started(program: str, *, cwd: Path | None = None, own_group: bool = False) -> subprocess.Popen[str]:
+    """The program, running; what it prints can be read line by line."""
+    return subprocess.Popen(
+        [sys.executable, "-u", "-c", PREAMBLE + program], cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True, start_new_session=own_group,
+    )  # fmt: skip
+
+
+def printed(program: str, *, cwd: Path | None = None) -> list[str]:
+    """The lines that the program prints; it must end well and say nothing on stderr."""
+    process = started(program, cwd=cwd)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, "")
+    return out.splitlines()
+
+
+def is_running(pid: int) -> bool:
+    """The process is there and no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def ends(pid: int, within_s: float = 5.0) -> bool:
+    """The process ends by itself within a while."""
+    deadline = time.monotonic() + within_s
+    while is_running(pid) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return not is_running(pid)
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """Kill the program without a chance to tidy up."""
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
