@@ -60,7 +60,7 @@ def analyze(recording: Recording) -> Report:
         block=_part(BLOCK, len(calls), host.block, of_block),
         outside=_part(OUTSIDE, len(calls), host.outside, of_outside),
         own_phases=_own_phases(host, rows),
-        idle=_idle(recording, trace, blocks, sources),
+        idle=_idle(recording, trace, blocks or (block,), sources),
         absent=(*recording.absent, *sources.absent),
         notes=lines_of(recording, trace, block, calls, sources, (host, devices)),
         overhead=Overhead() if cost is None else Overhead(cost.core_fraction, cost.cpu_ns),
