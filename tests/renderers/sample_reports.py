@@ -216,7 +216,7 @@ def interrupted() -> Report:
     calls = (*whole.calls[:2], last)
     phases = tuple(replace(each, calls=3) for each in whole.phases)
     return replace(whole, calls=calls, phases=phases, tokens=sum_tokens([each.tokens for each in calls]),
-                   interrupted="KeyboardInterrupt in call 3 of 3")  # fmt: skip
+                   interrupted="call 3 raised KeyboardInterrupt: what was recorded until then is reported")  # fmt: skip
 
 
 def several_gpus() -> Report:

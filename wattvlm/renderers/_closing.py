@@ -59,14 +59,8 @@ def _parameters(report: Report) -> str | None:
 
 
 def notes(report: Report) -> list[Line]:
-    """Lines for the reader that the run itself left, and calls that did not return."""
-    said = list(report.notes)
-    unfinished = [] if report.interrupted else [call.ended for call in report.calls if call.ended != "returned"]
-    for ended in dict.fromkeys(unfinished):
-        count = unfinished.count(ended)
-        verb = "is" if count == 1 else "are"
-        said.append(f"{count:,} of {len(report.calls):,} calls {ended} and {verb} in the means")
-    return [(Span(glue("note  "), "dim"), Span(note)) for note in said]
+    """Lines for the reader that the run itself left."""
+    return [(Span(glue("note  "), "dim"), Span(note)) for note in report.notes]
 
 
 def footer(report: Report) -> Line:

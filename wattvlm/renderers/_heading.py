@@ -138,7 +138,7 @@ def warnings(report: Report) -> list[Line]:
     if report.virtual:
         said.append("VIRTUAL: formulas seen through models of sensors; no hardware was read.")
     if report.interrupted:
-        said.append(f"interrupted: {report.interrupted}; what was recorded is reported.")
+        said.append(f"interrupted: {report.interrupted}")
     domains = report.domains
     if not domains:
         said.append("No joules here: no sensor could be read and nothing was modelled.")

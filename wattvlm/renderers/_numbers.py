@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, floor, isfinite
+from math import ceil, floor, isfinite, log10
 
 from wattvlm.energy import Energy
 from wattvlm.renderers._text import GLUE, Line, Role, Span
@@ -15,6 +15,9 @@ _MOST_DECIMALS = 6
 _MOST_DIGITS = 9
 _LARGEST_PLAIN = 1e7
 """From here on numbers are written with an exponent, so that no number needs more room than a narrow terminal has."""
+
+_SMALLEST = 1e-290
+"""Below this a step of the third digit is no longer a normal float."""
 
 _SLACK = 1e-9
 """Floating-point dust: 4.8 is not rounded up to 4.9 because it is stored as 4.8000000000000007."""
@@ -85,7 +88,7 @@ def write_range(low: float, high: float, modelled: bool = False) -> str:
     """A range that holds all of [low, high] at the printed rounding: '1.2 to 38.4', '~1.2 to ~38.4'."""
     mark = "~" if modelled else ""
     if not (abs(low) < _LARGEST_PLAIN and abs(high) < _LARGEST_PLAIN):
-        return f"{mark}{low:.3g}{GLUE}to{GLUE}{mark}{high:.3g}"
+        return f"{mark}{-_rounded_up(-low):.3g}{GLUE}to{GLUE}{mark}{_rounded_up(high):.3g}"
     decimals = min(decimals_that_suit(Amount(high, (high - low) / 2)))
     step = 10.0**-decimals
     outward = floor(low / step + _SLACK) * step + 0.0, ceil(high / step - _SLACK) * step + 0.0
@@ -122,7 +125,7 @@ def write_duration(duration_ns: float, coarse: bool = False) -> str:
     if duration_ns >= _LARGEST_PLAIN * NS_PER_S:
         return f"{duration_ns / NS_PER_S:.3g}{GLUE}s"
     if duration_ns >= NS_PER_S * 0.9995:
-        return f"{format_significant(duration_ns / NS_PER_S, 3)}{GLUE}s"
+        return f"{format_significant(max(1.0, duration_ns / NS_PER_S), 3)}{GLUE}s"
     scale, unit = (NS_PER_MS, "ms") if duration_ns >= NS_PER_MS * 0.9995 else (NS_PER_US, "µs")
     scaled = duration_ns / scale
     decimals = 0 if scaled >= (9.95 if coarse else 99.95) else 1
@@ -144,7 +147,7 @@ def decimals_that_suit(amount: Amount) -> dict[int, int]:
     size = amount.half_width or abs(amount.value)
     if size == 0.0 or not isfinite(size):
         return {0: 1, 1: 1}
-    least, most = (1.95, 97.0) if amount.half_width else (0.95, 999.5)
+    least, most = (1.95, 95.0) if amount.half_width else (0.95, 999.5)
     suited: dict[int, int] = {}
     most_decimals = min(_MOST_DECIMALS, _MOST_DIGITS - len(f"{abs(amount.value):.0f}"))
     for decimals in range(most_decimals + 1):
@@ -154,23 +157,24 @@ def decimals_that_suit(amount: Amount) -> dict[int, int]:
     return suited or {0 if size >= 1.0 else max(0, most_decimals): 1}
 
 
+def _rounded_up(value: float) -> float:
+    """The next number with three significant digits, for numbers that are written with an exponent."""
+    if abs(value) < _SMALLEST or not isfinite(value):
+        return value
+    step = 10.0 ** (floor(log10(abs(value))) - 2)
+    return ceil(value / step - _SLACK) * step
+
+
 def _written(amount: Amount, favourite: int) -> Parts:
     suited = decimals_that_suit(amount)
     decimals = min(suited, key=lambda each: abs(each - favourite))
     value, interval = amount.value, ""
     if not abs(value) < _LARGEST_PLAIN or (amount.half_width or 0.0) >= _LARGEST_PLAIN:
         text = f"{value:.3g}"
-        interval = "" if amount.half_width is None else f"±{amount.half_width * 1.005:.3g}"
+        interval = "" if amount.half_width is None else f"±{_rounded_up(amount.half_width):.3g}"
     else:
-        text = f"{value:.{decimals}f}"
+        text = f"{round(value, decimals) + 0.0:.{decimals}f}"  # no minus sign is left before a zero
         if amount.half_width is not None:
-            interval = f"±{_half_width(value, amount.half_width, decimals):.{decimals}f}"
+            interval = f"±{ceil(amount.half_width * 10**decimals - _SLACK) / 10**decimals:.{decimals}f}"
     whole, point, fraction = text.partition(".")
     return Parts(whole, point + fraction, interval, amount.unit, amount.bracket, amount.modelled)
-
-
-def _half_width(value: float, half_width: float, decimals: int) -> float:
-    """The half-width rounded up, and by as much as the value was rounded: the printed interval holds the whole one."""
-    step = 10.0**-decimals
-    moved = abs(round(value, decimals) - value)
-    return ceil((half_width + moved) / step - _SLACK) * step

@@ -41,7 +41,7 @@ def phase_table(report: Report) -> Table:
         *(_tail(report, parts, part, total) for part in parts),
         *(_whole_tail(report, part) for part in rows[len(parts) :]),
     ]
-    times_ns = [total.duration_ns if part in above else _mean_ns(report, part) for part in rows]
+    times_ns = [total.duration_ns if part in above else part.duration_ns for part in rows]
     names: list[Line] = [(Span(phase_title(part.name)), Span(_how_often(report, parts, part), "dim")) for part in parts]
     names += [(Span("call" if report.total is not None else "whole block"),), *((Span(part.name),) for part in above)]
     cells = _cells(report, rows, times_ns, total)
@@ -128,14 +128,6 @@ def _above_idle(report: Report, total: Part) -> list[Part]:
     return [Part("above idle", total.calls, None, found)] if found else []
 
 
-def _mean_ns(report: Report, part: Part) -> float | None:
-    """Time a call, over all calls; a phase that only some calls had counts as nothing in the others."""
-    if part.duration_ns is None:
-        return None
-    calls = len(report.calls)
-    return part.duration_ns * part.calls / calls if calls and part in report.phases else part.duration_ns
-
-
 def _time(part: Part, coarse: bool) -> Cell | None:
     return None if part.duration_ns is None else (Span(write_duration(part.duration_ns, coarse)),)
 
@@ -173,7 +165,7 @@ def _tail(report: Report, rows: Sequence[Part], part: Part, total: Part) -> Shar
     if found is None and accelerator is not None:
         return _NOT_READ
     if found is None or _shares_time(report, total):
-        time_ns = _mean_ns(report, part)
+        time_ns = part.duration_ns
         share = Share(time_ns / total.duration_ns) if time_ns is not None and total.duration_ns else ()
     else:
         share = Share(found.energy.middle_j / _middle_j(total, accelerator))

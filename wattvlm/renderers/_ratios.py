@@ -14,7 +14,7 @@ from wattvlm.sensing import Domain
 from wattvlm.trace import DECODE, PREFILL, PROJECTOR, VISION_ENCODE
 from wattvlm.units import energy_scale
 
-_NAMES = {"decode_joules_per_token": glue("  decode only"), "joules_per_total_token": "any token"}
+_NAMES = {"decode_joules_per_token": glue("  ") + "decode only", "joules_per_total_token": "any token"}
 _BRIEF = {
     "joules_per_request": "whole call",
     "joules_per_image": "encode + its prefill",
@@ -41,12 +41,24 @@ def ratio_table(report: Report, brief: bool) -> Table | None:
     if accelerator is None or not report.calls or not ratios:
         return None
     together = _together(report, accelerator)
-    rows = [_row(report, ratio, together, brief) for ratio in ratios]
+    before = [None, *(ratio.divided for ratio in ratios)]
+    rows = [
+        _row(report, ratio, together, brief, same=ratio.divided == divided_before)
+        for ratio, divided_before in zip(ratios, before)
+    ]
     columns = [Column("count", "count"), Column("own", DOMAIN_TITLES[accelerator])]
     if together:
         columns.append(Column("sum", " + ".join(DOMAIN_TITLES[domain] for domain in together), 1))
     title = "VIRTUAL joules per" if report.virtual else "joules per"
     return Table(title, tuple(columns), tuple(rows), "what is divided")
+
+
+def uncounted(report: Report) -> Line:
+    """Which ratios lack nothing but a count, and the cure; empty where all counts are known."""
+    names = [ratio.label for ratio in report.ratios() if ratio.count is None]
+    if not names or not report.calls or report.accelerator is None:
+        return ()
+    return (Span(f"Not counted: {', '.join(names)}. Cure: give the counts with m.tokens()."),)
 
 
 def _together(report: Report, accelerator: Domain) -> tuple[Domain, ...]:
@@ -56,7 +68,7 @@ def _together(report: Report, accelerator: Domain) -> tuple[Domain, ...]:
     return both if accelerator == "gpu" and measured else ()
 
 
-def _row(report: Report, ratio: Ratio, together: tuple[Domain, ...], brief: bool) -> Row:
+def _row(report: Report, ratio: Ratio, together: tuple[Domain, ...], brief: bool, same: bool) -> Row:
     cells: dict[str, Cell] = {}
     if ratio.count is not None:
         cells["count"] = write_count(ratio.count)
@@ -66,7 +78,7 @@ def _row(report: Report, ratio: Ratio, together: tuple[Domain, ...], brief: bool
     cells["own"] = _cell(own, scale) if own is not None else _missing(report, ratio)
     if summed is not None:
         cells["sum"] = _cell(summed, scale)
-    return Row((Span(_NAMES.get(ratio.name, ratio.label)),), cells, _divided(report, ratio, brief))
+    return Row((Span(_NAMES.get(ratio.name, ratio.label)),), cells, _divided(report, ratio, brief, same))
 
 
 def _what(ratio: Ratio) -> str:
@@ -100,14 +112,15 @@ def _needed(report: Report, ratio: Ratio) -> list[Part]:
     return [part for part in report.phases if part.name in names]
 
 
-def _divided(report: Report, ratio: Ratio, brief: bool) -> Line:
+def _divided(report: Report, ratio: Ratio, brief: bool, same: bool) -> Line:
     """What is divided by the count; where there is no number for another reason than the readings, that reason."""
     if ratio.energy is None and ratio.count is not None and not _is_unresolved(report, ratio):
         return (Span(ratio.why_not, "dim"),)
     if brief:
         return (Span(_BRIEF.get(ratio.name, ratio.divided)),)
     details = _details(report, ratio)
-    return (Span(f"{ratio.divided}; {details}" if details else ratio.divided),)
+    divided = "the same" if same and details else ratio.divided
+    return (Span(f"{divided}; {details}" if details else divided),)
 
 
 def _details(report: Report, ratio: Ratio) -> str:

@@ -55,7 +55,9 @@ def _sensor(report: Report, uses: Sequence[ChannelUse]) -> Entry:
         return Entry("◐", "model", domain, "modelled", "; ".join([named, *_model_facts(report, uses)]))
     rhythm = _rhythm(uses)
     words = "; ".join([f"{named}, {rhythm}" if rhythm else named, *_reading_facts(uses)])
-    return Entry("●", "measured", domain, "virtual" if report.virtual else "measured", words)
+    if report.virtual:
+        return Entry("●", "unresolved", domain, "virtual", words)
+    return Entry("●", "measured", domain, "measured", words)
 
 
 def _model_facts(report: Report, uses: Sequence[ChannelUse]) -> list[str]:

@@ -162,7 +162,7 @@ class _Fit:
 def lay_out(table: Table, width: int, glyphs: Glyphs) -> list[Line]:
     """The table's lines, none wider than `width`. Too narrow, whole columns go; a number is never shortened."""
     fit = _fit(table, width, glyphs)
-    heading = _heading(table, fit, glyphs)
+    heading = [_trimmed(line) for line in _heading(table, fit, glyphs)]
     full = max([fit.name + fit.middle + (_GAP + fit.tail if fit.tail else 0), *map(width_of, heading)])
     lines = [*heading, (Span(glyphs.rule * full, "dim"),)]
     for index, row in enumerate(table.rows):
@@ -214,9 +214,9 @@ def _heading(table: Table, fit: _Fit, glyphs: Glyphs) -> list[Line]:
         centred = any(_has_interval(row.cells.get(column.key)) for row in table.rows)
         middle.append(Span(" " * _GAP + (title.center(width) if centred else title.rjust(width)), "strong"))
     tails = wrap(glyphs.line((Span(table.tail_title, "strong"),)), fit.tail) if fit.tail and table.tail_title else []
-    lines = _side_by_side(names, (), tails, fit)
-    rest = _side_by_side(names[-1:], tuple(middle), tails[-1:], fit)
-    return [*lines[:-1], *rest]
+    last = max(len(names), len(tails)) - 1
+    low_names, low_tails = (([()] * (last + 1 - len(lines))) + lines for lines in (names, tails))
+    return _side_by_side(low_names, tuple(middle), low_tails, fit, middle_at=last)
 
 
 def _has_interval(cell: Cell | None) -> bool:
@@ -250,13 +250,13 @@ def percentage(share: Share) -> str:
     return glue(f"{percent:.1f} %" if abs(percent) < 1e6 else f"{percent:.2g} %")
 
 
-def _side_by_side(names: list[Line], middle: Line, tails: list[Line], fit: _Fit) -> list[Line]:
-    """Name, numbers and end of one row; the numbers stand in the first of its lines."""
+def _side_by_side(names: list[Line], middle: Line, tails: list[Line], fit: _Fit, middle_at: int = 0) -> list[Line]:
+    """Name, numbers and end of one row; the numbers stand in its line `middle_at`."""
     lines: list[Line] = []
     for index in range(max(1, len(names), len(tails))):
         name = names[index] if index < len(names) else ()
         tail = tails[index] if index < len(tails) else ()
-        cells = middle if index == 0 else (Span(" " * fit.middle),)
+        cells = middle if index == middle_at else (Span(" " * fit.middle),)
         lines.append((*name, Span(" " * (fit.name - width_of(name))), *cells, Span(" " * _GAP), *tail))
     return lines
 

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from wattvlm.renderers import _closing, _heading, _sensors
 from wattvlm.renderers._phases import own_phase_table, phase_table
-from wattvlm.renderers._ratios import ratio_table
+from wattvlm.renderers._ratios import ratio_table, uncounted
 from wattvlm.renderers._resolution import resolution
 from wattvlm.renderers._table import ASCII, UNICODE, Glyphs, lay_out
 from wattvlm.renderers._text import GLUE, Line, Role, flow, wrap
@@ -61,6 +61,7 @@ def summary(report: Report, width: int, glyphs: Glyphs) -> list[Line]:
     blocks.append(_wrapped(resolution(report), text_width, glyphs))
     for table in (own_phase_table(report), ratio_table(report, brief=not wide)):
         blocks.append(lay_out(table, text_width, glyphs) if table is not None else [])
+    blocks.append(_wrapped([uncounted(report)], text_width, glyphs))
     blocks.append(flow([glyphs.line(item) for item in _closing.times(report)], text_width))
     sensors = [line for entry in _sensors.sensor_entries(report) for line in _sensors.entry_lines(entry)]
     blocks.append(_wrapped(sensors, text_width, glyphs, _sensors.INDENT))

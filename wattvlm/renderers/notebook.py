@@ -7,7 +7,7 @@ from html import escape
 
 from wattvlm.renderers import _closing, _heading, _sensors
 from wattvlm.renderers._phases import own_phase_table, phase_table
-from wattvlm.renderers._ratios import ratio_table
+from wattvlm.renderers._ratios import ratio_table, uncounted
 from wattvlm.renderers._resolution import resolution
 from wattvlm.renderers._table import UNICODE, Row, Share, Table, aligned, percentage
 from wattvlm.renderers._text import GLUE, Line, Span
@@ -28,6 +28,7 @@ _STYLE = """\
 .wattvlm thead th { border-bottom: 1px solid; font-weight: 600; white-space: nowrap; }
 .wattvlm th.number { text-align: center; }
 .wattvlm td.number { white-space: pre; text-align: right; font-family: ui-monospace, monospace; }
+.wattvlm td.short { white-space: nowrap; }
 .wattvlm tr.apart td { padding-top: .6em; }
 .wattvlm .track { display: inline-block; width: 11em; height: .75em; margin-right: .6em; }
 .wattvlm .percent { display: inline-block; min-width: 4em; text-align: right; }
@@ -56,6 +57,7 @@ def render(report: Report) -> str:
         _paragraph(resolution(report)),
         own,
         ratios,
+        _paragraph([uncounted(report)]),
         _paragraph(_closing.times(report), separator=" &emsp; "),
         _sensor_table(_sensors.sensor_entries(report)),
         _paragraph(_closing.notes(report)),
@@ -72,8 +74,9 @@ def _paragraph(lines: Iterable[Line], separator: str = "<br>") -> str:
 def _sensor_table(entries: Iterable[_sensors.Entry]) -> str:
     rows: list[str] = []
     for entry in entries:
-        cells = ((Span(entry.mark, entry.role),), (Span(entry.domain),), (Span(entry.state, entry.role),))
-        rows.append("<tr>" + "".join(f"<td>{_html(cell)}</td>" for cell in (*cells, (Span(entry.words),))) + "</tr>")
+        short = ((Span(entry.mark, entry.role),), (Span(entry.domain),), (Span(entry.state, entry.role),))
+        cells = "".join(f'<td class="short">{_html(cell)}</td>' for cell in short)
+        rows.append(f"<tr>{cells}<td>{_html((Span(entry.words),))}</td></tr>")
         if entry.cure:
             cure = f"<code>{_html((Span(entry.cure),))}</code>"
             rows.append(f'<tr><td></td><td></td><td class="dim">cure</td><td>{cure}</td></tr>')
