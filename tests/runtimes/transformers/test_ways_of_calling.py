@@ -197,9 +197,7 @@ def test_a_prefill_in_chunks_is_one_prefill(tiny, generate, watched):
 def test_prompt_lookup_counts_tokens_not_forward_passes(tiny, generate, watched):
     model = tiny("llama")
     ids = torch.tensor([[2, 5, 6, 5, 6, 5, 6, 5, 6]])
-    out = generate(
-        model, tokens=12, input_ids=ids, attention_mask=torch.ones_like(ids), prompt_lookup_num_tokens=2
-    )
+    out = generate(model, tokens=12, input_ids=ids, attention_mask=torch.ones_like(ids), prompt_lookup_num_tokens=2)
     call = watched.call()
     assert call.tokens.output == out.shape[1] - ids.shape[1]
     assert (call.tokens.text_input, call.tokens.visual_input) == (9, 0)

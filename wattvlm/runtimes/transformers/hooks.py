@@ -10,8 +10,9 @@ from contextvars import ContextVar
 from typing import Any
 
 from wattvlm.runtimes.transformers.calls import ObservedCall
+from wattvlm.runtimes.transformers.discovery import ancestors
 from wattvlm.runtimes.transformers.inputs import feature_rows
-from wattvlm.runtimes.transformers.loose import is_tensor
+from wattvlm.runtimes.transformers.loose import entries_of, is_tensor
 
 current_call: ContextVar[ObservedCall | None] = ContextVar("wattvlm_call", default=None)
 """The call that the running code belongs to. Threads have contexts of their own, so their calls stay apart."""
@@ -31,6 +32,9 @@ def watch_modules(call: ObservedCall, on_fault: OnFault) -> None:
         """Another thread may run the same model meanwhile."""
         return not is_compiling() and current_call.get() is call
 
+    compiled = any(_is_compiled(parts.modules[path]) for path in ancestors(parts.layout.language_model or ""))
+    if compiled and call.is_bare:
+        return
     for part in parts.layout.parts:
         module = parts.modules[part.path]
         starts, ends = _part_hooks(call, part.path, part.encodes, ours, on_fault)
@@ -40,12 +44,19 @@ def watch_modules(call: ObservedCall, on_fault: OnFault) -> None:
     if inner is not None:
         hook = _inner_hook(call, inner, ours, on_fault)
         call.hooks.append(parts.modules[inner].register_forward_hook(hook))
-    if parts.first_block is not None:
+    if parts.first_block is not None and not compiled:
         first = _block_hook(call.language_starts, call, ours, on_fault)
         call.hooks.append(parts.first_block.register_forward_pre_hook(first, with_kwargs=True))
         if parts.last_block is not parts.first_block:
             last = _block_hook(call.last_block_starts, call, ours, on_fault)
             call.hooks.append(parts.last_block.register_forward_pre_hook(last, with_kwargs=True))
+
+
+def _is_compiled(module: Any) -> bool:
+    """Whether torch.compile runs it: its inside is one graph, or frames in which hooks would be compiled too."""
+    held = entries_of(module)
+    compiled_forward = hasattr(held.get("forward"), "_torchdynamo_orig_callable")
+    return compiled_forward or held.get("_compiled_call_impl") is not None or "_orig_mod" in module._modules
 
 
 def _part_hooks(

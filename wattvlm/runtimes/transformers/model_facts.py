@@ -26,7 +26,7 @@ def facts_of(root: Any, layout: Layout) -> ModelFacts:
     total = sum(_size(parameter) for parameter in seen.values())
     return ModelFacts(
         name=str(getattr(config, "name_or_path", "") or getattr(config, "_name_or_path", "") or ""),
-        class_name=type(root).__name__,
+        class_name=class_of(root._modules.get("_orig_mod", root)).__name__,  # inside torch.compile's wrapper
         parameters=total,
         active_parameters=_active(root, config, total),
         vision_parameters=vision if encoders else None,

@@ -23,10 +23,14 @@ Method = Callable[..., Any]
 
 
 class Observer:
-    """Opens, follows and closes calls. None of its methods raises; a fault becomes one note."""
+    """Opens, follows and closes calls. None of its methods raises; a fault becomes one note.
+
+    is_open: whether calls are observed. Others may hold on to a wrap (torch.compile binds it): closed, it passes on.
+    """
 
     def __init__(self, sink: MarkSink) -> None:
         self._sink = sink
+        self.is_open = False
         self._models = ModelMemory()
         self._loops = OpenLoops()
         self._pending = PendingCalls()
@@ -43,7 +47,7 @@ class Observer:
             outer = current_call.get()
             if outer is not None:
                 return self._nested_generate(outer, method, is_standard, self_, names, args, kwargs)
-            call = self._open(self_, names, args, kwargs)
+            call = self._open(self_, names, args, kwargs) if self.is_open else None
             if call is None:
                 return method(self_, *args, **kwargs)
             call.ticks_expected = is_standard
@@ -101,7 +105,7 @@ class Observer:
                 return method(self_, *args, **kwargs)
             call = current_call.get()
             if call is None:
-                if is_wanted is not None and not is_wanted(self_):
+                if not self.is_open or (is_wanted is not None and not is_wanted(self_)):
                     return method(self_, *args, **kwargs)
                 return self._bare_call(method, self_, args, kwargs)
             if call.forward_depth or call.aside or call.parts is None or id(self_) not in call.parts.on_path:
@@ -119,6 +123,7 @@ class Observer:
     def _open(
         self, model: Any, names: tuple[str, ...], args: Any, kwargs: Mapping[str, Any], *, is_bare: bool = False
     ) -> ObservedCall | None:
+        call: ObservedCall | None = None
         try:
             self._loops.close_own(self._pending.add)
             self._pending.resolve()
@@ -131,7 +136,9 @@ class Observer:
             watch_modules(call, self.fault)
             call.start()
         except Exception as error:
-            self.fault(None, error)
+            self.fault(call, error)
+            if call is not None:
+                call.release()
             return None
         return call
 
@@ -143,6 +150,7 @@ class Observer:
             self._pending.add(call)
         except Exception as fault:
             self.fault(call, fault)
+            call.release()
 
     def _generated(self, call: ObservedCall, model: Any, result: Any, given: Mapping[str, Any]) -> None:
         """Remember what transformers' own generate returned, and how much of it is prompt."""
@@ -192,6 +200,7 @@ class Observer:
             self._loops.step_ends(call, model, result, add=self._pending.add)
         except Exception as error:
             self.fault(call, error)
+            call.release()
         return result
 
     def _forward_starts(self, call: ObservedCall, args: Any, kwargs: Mapping[str, Any]) -> None:
@@ -235,6 +244,7 @@ class Observer:
 
     def close(self) -> None:
         """No further calls for now: close open loops. What a device still works on is kept for `settle`."""
+        self.is_open = False
         self._loops.close_all(self._pending.add)
         self._pending.wait(0)
 

@@ -54,9 +54,11 @@ class PendingCalls:
 
 
 def _finish(call: ObservedCall, boundaries: Sequence[DeviceBoundary]) -> None:
-    _mark_device_phases(call, boundaries)
-    if call.model is not None:
-        write_counts(call)
+    try:
+        _mark_device_phases(call, boundaries)
+        if call.model is not None:
+            write_counts(call)
+    finally:
         call.release()
 
 

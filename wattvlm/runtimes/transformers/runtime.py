@@ -46,7 +46,7 @@ class TransformersRuntime:
             self._arrivals = Arrivals(
                 {
                     "torch.nn.modules.module": self._shielded(self._on_torch),
-                    "torch._dynamo.eval_frame": self._shielded(self._on_dynamo),
+                    "torch._dynamo": self._shielded(self._on_dynamo),
                     "transformers.generation.utils": self._shielded(self._on_generation),
                     "transformers.modeling_utils": self._shielded(self._on_modeling),
                     "transformers.processing_utils": self._shielded(self._on_processing),
@@ -54,6 +54,8 @@ class TransformersRuntime:
                 }
             )
             self._arrivals.start()
+            if self._observer is not None:
+                self._observer.is_open = True
 
     def uninstall(self) -> None:
         with self._lock:
@@ -96,9 +98,12 @@ class TransformersRuntime:
         self._patches.wrap_methods(module.Module, {"generate": self._followed().wrap_generate})
 
     def _on_dynamo(self, module: Any) -> None:
+        from wattvlm.runtimes.transformers.unseen import hide_own_frames
+
         optimized = module.OptimizedModule
         wrapped = self._followed().wrap_call(optimized.__call__, _is_pretrained_inside)
         self._patches.replace(optimized, "__call__", wrapped)
+        hide_own_frames(module.eval_frame.skip_code)
 
     def _on_generation(self, module: Any) -> None:
         observer, mixin = self._followed(), module.GenerationMixin
@@ -130,6 +135,7 @@ class TransformersRuntime:
 
         if self._observer is None:
             self._observer = Observer(self._emit)
+            self._observer.is_open = True
         return self._observer
 
     def _emit(self, mark: Mark, /) -> None:
