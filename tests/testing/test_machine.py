@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wattvlm.errors import ProbeLost, ProbeRetry, ProbeUnavailable
+from wattvlm.sensing import EnergyReading
 from wattvlm.testing import FakeClock, PowerCurve, VirtualMachine, VirtualSensor
 
 MS = 1_000_000
@@ -162,6 +163,7 @@ def test_the_machines_probe_reads_the_same_sensors_on_its_clock():
     probe = VirtualMachine({"gpu": CURVE}, [COUNTER, flaky, lost], clock).probe()
     opened = probe.open()
     (reading,) = probe.read(opened.channels[0])
+    assert isinstance(reading, EnergyReading)
     assert reading.energy_j == pytest.approx(CURVE.energy_j(0, 1907 * MS))
     assert (reading.unchanged_at_ns, reading.time_ns, reading.took_ns) == (2 * S, 2 * S + 100_000, 100_000)
     with pytest.raises(ProbeRetry):

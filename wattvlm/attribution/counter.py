@@ -136,6 +136,11 @@ def counter_curve(channel: Channel, readings: Readings, origin_ns: int) -> Count
             "limit is not used, and bounds of phases are wider for it"
         )
     outside_w = limit_w if limit_w is not None else ASSUMED_RATE * _largest_rate(count)
+    if limit_w is None and count.breaks:
+        notes.append(
+            f"{channel.name}: no largest power is known, so at most {outside_w:.0f} W, twice the largest seen, is "
+            "assumed where its count cannot be trusted"
+        )
     stretches = [Stretch(ticks, resolution_j, limit_w, outside_w) for ticks in count.stretches]
     return CounterCurve(
         channel, origin_ns, _pieces(stretches, count.breaks, outside_w), limit_w, outside_w, tuple(notes)

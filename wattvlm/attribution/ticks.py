@@ -139,7 +139,15 @@ def _steps(
     still_s = early_s[1:] - late_s[:-1]
     for index in _where(still_s > STUCK_PERIODS * period_s):
         why.setdefault(index, f"unchanged for {format_ns(float(still_s[index]) * NS_PER_S)}, longer than its period")
-    return steps_j, np.maximum(steps_j, 0.0), why
+    return steps_j, _least(channel, steps_j, early_s, late_s, limit_w), why
+
+
+def _least(channel: Channel, steps_j: Floats, early_s: Floats, late_s: Floats, limit_w: float | None) -> Floats:
+    """What was surely used after each tick was seen: its step, less what may belong to the bracket before."""
+    if limit_w is None:
+        return np.zeros_like(steps_j)
+    before_j = (channel.resolution_j or 0.0) + limit_w * (late_s[:-1] - early_s[:-1])
+    return np.maximum(steps_j - before_j, 0.0)
 
 
 def _where(condition: NDArray[np.bool_]) -> list[int]:
