@@ -50,6 +50,11 @@ def test_models_of_a_column_share_decimals_and_claim_no_interval():
     assert written == ["~0.7", "~0.5", "~0.6", "~33.7", "~0.2", "~35.7"]
 
 
+def test_the_dust_of_a_models_difference_is_not_written_out():
+    written = [text_of(each) for each in write_column([Amount(value, modelled=True) for value in (96.0, 121.0, 1e-13)])]
+    assert written == ["~96", "~121", "~0.00"]
+
+
 @given(st.lists(st.tuples(everyday, half_widths), min_size=1, max_size=8))
 def test_value_and_half_width_have_the_same_decimals_and_the_half_width_is_rounded_up(amounts):
     for (value, half), written in zip(amounts, column(*amounts)):

@@ -52,8 +52,8 @@ def _parameters(report: Report) -> str | None:
     if not model.parameters:
         return None
     scale, unit = (_BILLION, "B") if model.parameters >= _BILLION / 10 else (_MILLION, "M")
-    parts = {"active": model.active_parameters, "vision": model.vision_parameters}
-    parts["projector"] = model.projector_parameters
+    active = model.active_parameters if model.active_parameters != model.parameters else None
+    parts = {"active": active, "vision": model.vision_parameters, "projector": model.projector_parameters}
     inside = [f"{count / scale:.2f} {unit} {name}" for name, count in parts.items() if count]
     return f"{model.parameters / scale:.2f} {unit} parameters" + (f" ({', '.join(inside)})" if inside else "")
 

@@ -168,6 +168,8 @@ def _rounded_up(value: float) -> float:
 def _written(amount: Amount, favourite: int) -> Parts:
     suited = decimals_that_suit(amount)
     decimals = min(suited, key=lambda each: abs(each - favourite))
+    if not amount.half_width:  # a model's dust beside joules reads 0.00; an interval keeps its own decimals
+        decimals = min(decimals, favourite + 2)
     value, interval = amount.value, ""
     if not abs(value) < _LARGEST_PLAIN or (amount.half_width or 0.0) >= _LARGEST_PLAIN:
         text = f"{value:.3g}"

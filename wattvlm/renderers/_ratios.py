@@ -14,7 +14,7 @@ from wattvlm.sensing import Domain
 from wattvlm.trace import DECODE, PREFILL, PROJECTOR, VISION_ENCODE
 from wattvlm.units import energy_scale
 
-_NAMES = {"decode_joules_per_token": glue("  ") + "decode only", "joules_per_total_token": "any token"}
+_NAMES = {"decode_joules_per_token": "decode only", "joules_per_total_token": "any token"}
 _BRIEF = {
     "joules_per_request": "whole call",
     "joules_per_image": "encode + its prefill",
@@ -55,7 +55,7 @@ def ratio_table(report: Report, brief: bool) -> Table | None:
 
 def uncounted(report: Report) -> Line:
     """Which ratios lack nothing but a count, and the cure; empty where all counts are known."""
-    names = [ratio.label for ratio in report.ratios() if ratio.count is None]
+    names = [_NAMES.get(ratio.name, ratio.label) for ratio in report.ratios() if ratio.count is None]
     if not names or not report.calls or report.accelerator is None:
         return ()
     return (Span(f"Not counted: {', '.join(names)}. Cure: give the counts with m.tokens()."),)
@@ -70,6 +70,7 @@ def _together(report: Report, accelerator: Domain) -> tuple[Domain, ...]:
 
 def _row(report: Report, ratio: Ratio, together: tuple[Domain, ...], brief: bool, same: bool) -> Row:
     cells: dict[str, Cell] = {}
+    indent = glue("  ") if ratio.name == "decode_joules_per_token" else ""
     if ratio.count is not None:
         cells["count"] = write_count(ratio.count)
     own = ratio.energy
@@ -78,7 +79,7 @@ def _row(report: Report, ratio: Ratio, together: tuple[Domain, ...], brief: bool
     cells["own"] = _cell(own, scale) if own is not None else _missing(report, ratio)
     if summed is not None:
         cells["sum"] = _cell(summed, scale)
-    return Row((Span(_NAMES.get(ratio.name, ratio.label)),), cells, _divided(report, ratio, brief, same))
+    return Row((Span(indent + _NAMES.get(ratio.name, ratio.label)),), cells, _divided(report, ratio, brief, same))
 
 
 def _what(ratio: Ratio) -> str:

@@ -13,25 +13,27 @@ from wattvlm.sensing import Domain
 _CURE = "Cure: more calls, a longer phase, or a faster sensor."
 
 
-def resolution(report: Report) -> list[Line]:
-    """One line a domain in which parts are one sum or not resolved."""
+def resolution(report: Report) -> Line:
+    """A sentence a domain in which parts are one sum or not resolved, and the cure; empty where all stand alone."""
+    sentences = [words for domain in report.domains if (words := _words(report, domain))]
+    return (Span(" ".join([*sentences, _CURE])),) if sentences else ()
+
+
+def _words(report: Report, domain: Domain) -> str:
     parts, total = all_rows(report), report.total or report.block
-    lines: list[Line] = []
-    for domain in report.domains:
-        sums = list(dict.fromkeys(names for part in parts if (names := tuple(merged(parts, part, domain)))))
-        alone = [
-            part.name
-            for part in (*parts, total)
-            if (found := part.energies.get(domain)) and not found.resolved and not merged(parts, part, domain)
-        ]
-        said = [f"{' + '.join(map(phase_title, names))} are one sum" for names in sums]
-        if alone:
-            said.append(f"{_listed(alone, 'and')} {'is' if len(alone) == 1 else 'are'} not resolved beyond the range")
-        if said:
-            unsure = [*(name for names in sums for name in names), *alone]
-            ticks = _tick_words(parts, total, domain, unsure)
-            lines.append((Span(f"{DOMAIN_TITLES[domain]}: {'; '.join(said)}. {ticks}{_CURE}"),))
-    return lines
+    sums = list(dict.fromkeys(names for part in parts if (names := tuple(merged(parts, part, domain)))))
+    alone = [
+        part.name
+        for part in (*parts, total)
+        if (found := part.energies.get(domain)) and not found.resolved and not merged(parts, part, domain)
+    ]
+    said = [f"{' + '.join(map(phase_title, names))} are one sum" for names in sums]
+    if alone:
+        said.append(f"{_listed(alone, 'and')} {'is' if len(alone) == 1 else 'are'} not resolved beyond the range")
+    if not said:
+        return ""
+    ticks = _tick_words(parts, total, domain, [*(name for names in sums for name in names), *alone])
+    return f"{DOMAIN_TITLES[domain]}: {'; '.join(said)}{ticks}."
 
 
 def _listed(names: Sequence[str], conjunction: str) -> str:
@@ -40,11 +42,11 @@ def _listed(names: Sequence[str], conjunction: str) -> str:
 
 
 def _tick_words(parts: Sequence[Part], total: Part, domain: Domain, names: Sequence[str]) -> str:
-    """'25 ticks, none inside prefill. ': how often the sensor spoke, where it matters."""
+    """' (25 ticks, none inside prefill)': how often the sensor spoke, where it matters."""
     found = total.energies.get(domain)
     if found is None or found.ticks is None:
         return ""
     own = {part.name: energy.ticks for part in parts if (energy := part.energies.get(domain)) is not None}
     empty = [name for name in names if own.get(name) == 0]
     inside = f", none inside {_listed(empty, 'or')}" if empty else ""
-    return f"{glue(f'{found.ticks:,} tick' + ('' if found.ticks == 1 else 's'))}{inside}. "
+    return f" ({glue(f'{found.ticks:,} tick' + ('' if found.ticks == 1 else 's'))}{inside})"

@@ -58,7 +58,7 @@ def summary(report: Report, width: int, glyphs: Glyphs) -> list[Line]:
     blocks.append(_wrapped([*_heading.warnings(report), _heading.exact(report)], text_width, glyphs))
     blocks.append(flow([glyphs.line(item) for item in _heading.headline(report, wide)], text_width))
     blocks.append(lay_out(phase_table(report), text_width, glyphs))
-    blocks.append(_wrapped(resolution(report), text_width, glyphs))
+    blocks.append(_wrapped([resolution(report)], text_width, glyphs))
     for table in (own_phase_table(report), ratio_table(report, brief=not wide)):
         blocks.append(lay_out(table, text_width, glyphs) if table is not None else [])
     blocks.append(_wrapped([uncounted(report)], text_width, glyphs))

@@ -54,7 +54,7 @@ def render(report: Report) -> str:
         _paragraph([*_heading.warnings(report), _heading.exact(report)]),
         _paragraph(_heading.headline(report, wide=True), separator=" &emsp; "),
         phases,
-        _paragraph(resolution(report)),
+        _paragraph([resolution(report)]),
         own,
         ratios,
         _paragraph([uncounted(report)]),
