@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -12,6 +13,7 @@ from wattvlm.testing import VirtualGpu, VirtualNvml, append_load
 PROGRAM = """
 import json, sys, time
 from pathlib import Path
+from typing import Any, cast
 import wattvlm
 from wattvlm.testing import append_load
 
@@ -39,7 +41,7 @@ print(json.dumps({
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> dict:
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     available = VirtualNvml.available()
     if not available:
         pytest.skip(available.why_not)
@@ -56,38 +58,38 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    return json.loads(done.stdout)
+    return cast(dict[str, Any], json.loads(done.stdout))
 
 
-def _truth_j(found: dict, start_ns: int, end_ns: int) -> float:
+def _truth_j(found: dict[str, Any], start_ns: int, end_ns: int) -> float:
     """The integral of the load between two times: the steps, and idle power around them."""
     steps = [(begin, end, power_w) for _, begin, end, power_w in found["steps"]]
     busy = [(max(start_ns, begin), min(end_ns, end), power_w) for begin, end, power_w in steps]
     busy_ns = sum(max(0, end - begin) for begin, end, _ in busy)
     busy_j = sum(max(0, end - begin) * power_w for begin, end, power_w in busy) / 1e9
-    return busy_j + 70.0 * (end_ns - start_ns - busy_ns) / 1e9
+    return float(busy_j + 70.0 * (end_ns - start_ns - busy_ns) / 1e9)
 
 
-def test_the_bounds_of_each_phase_contain_the_joules_that_the_gpu_drew(found: dict) -> None:
+def test_the_bounds_of_each_phase_contain_the_joules_that_the_gpu_drew(found: dict[str, Any]) -> None:
     by_name = {part["name"]: part for part in found["report"]["calls"][0]["phases"]}
     for name, (start_ns, end_ns) in found["phases"].items():
         low_j, high_j = by_name[name]["energies"]["gpu"]["bounds_j"]
         assert low_j <= _truth_j(found, start_ns, end_ns) <= high_j, name
 
 
-def test_the_long_phases_are_resolved_on_a_counter_that_ticks_each_100_ms(found: dict) -> None:
+def test_the_long_phases_are_resolved_on_a_counter_that_ticks_each_100_ms(found: dict[str, Any]) -> None:
     decode = next(part for part in found["report"]["phases"] if part["name"] == "decode")
     assert decode["energies"]["gpu"]["resolved"]
     assert decode["energies"]["gpu"]["covers"] == ["decode"]
 
 
-def test_the_counter_is_measured_and_its_tick_is_observed(found: dict) -> None:
+def test_the_counter_is_measured_and_its_tick_is_observed(found: dict[str, Any]) -> None:
     counter = next(use for use in found["report"]["channels"] if use["channel"]["method"] == "counter")
     assert found["report"]["block"]["energies"]["gpu"]["energy"]["method"] == "measured"
     assert counter["observed_period_ns"] == pytest.approx(100e6, rel=0.05)
 
 
-def test_the_table_shows_the_measured_joules_and_the_sensor(found: dict) -> None:
+def test_the_table_shows_the_measured_joules_and_the_sensor(found: dict[str, Any]) -> None:
     assert "GPU  measured  NVML energy counter" in found["table"]
     assert "391" in found["table"]
     assert "decode" in found["table"]

@@ -7,7 +7,7 @@ import inspect
 import itertools
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -89,7 +89,7 @@ class Meter:
         return metered  # type: ignore[return-value]  # wraps keeps the signature
 
     @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
+    def phase(self, name: str) -> Generator[None, None, None]:
         """Mark what the library cannot know: `with m.phase("prefill"): ...`.
 
         The names preprocess, vision_encode, projector, prefill and decode make up calls of your own; any other name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,17 +57,15 @@ def _replayed() -> Report:
 
 
 def _asked(device: str, model_name: str, images: int) -> tuple[Report, str]:
-    try:
-        import torch  # noqa: F401  # only to see whether the extra is installed
-        import transformers  # noqa: F401
-    except ImportError as error:
+    missing = [name for name in ("torch", "transformers", "PIL", "safetensors") if find_spec(name) is None]
+    if missing:
         click.echo(
-            f"The demo runs a model, and {error.name} is not installed, so nothing was measured.\n"
+            f"The demo runs a model, and {', '.join(missing)} is not installed, so nothing was measured.\n"
             "Cure: pip install 'wattvlm[torch]' (about 200 MB as a CPU build, 3 GB or more with CUDA).\n"
             "Without it: wattvlm demo --replay shows the report of a recording.",
             err=True,
         )
-        raise SystemExit(COULD_NOT_MEASURE) from error
+        raise SystemExit(COULD_NOT_MEASURE)
     from wattvlm.demo.session import ask
 
     answered = ask(device=device, model_name=model_name, images=images)
