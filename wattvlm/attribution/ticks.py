@@ -37,6 +37,10 @@ PLAUSIBLE_RATE = 4.0
 """Where no largest power is stated, a wrap may not need more than this many times the usual power."""
 
 
+IMPOSSIBLE_RATE = 10.0
+"""A step this many times over what is possible is no sign of a wrong limit: the counter jumped."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ticks:
     """One unbroken stretch: each value in joules was reached in (early_s, late_s], seconds since the origin.
@@ -88,47 +92,53 @@ def recover_ticks(channel: Channel, readings: Readings, origin_ns: int, limit_w:
     changed = np.concatenate([[True], np.diff(readings.value) != 0.0]) if len(readings) else np.zeros(0, bool)
     if np.count_nonzero(changed) < 2:
         return None
-    late_s = seconds_since(origin_ns, readings.time_ns[changed])
-    early_s = _earliest(channel, readings, changed, origin_ns)
-    values_j = readings.value[changed]
-    period_s = _period_s(channel, late_s)
-    steps_j, least_j, why = _steps(channel, values_j, early_s, late_s, period_s, limit_w)
-    stretches, breaks = _split(early_s, late_s, steps_j, least_j, why)
+    edges = _edges(channel, readings, changed, origin_ns)
+    steps_j, why = _steps(channel, edges, limit_w)
+    early_s = _without_staleness(edges, why)
+    least_j = _least(channel, steps_j, early_s, edges.late_s, limit_w)
+    stretches, breaks = _split(early_s, edges.late_s, steps_j, least_j, why)
     notes = tuple(
-        f"{channel.name}: {why[index]} at {format_ns(late_s[index] * NS_PER_S)} into the recording; the joules of the "
-        f"{format_ns((late_s[index + 1] - late_s[index]) * NS_PER_S)} around it are known only within bounds"
+        f"{channel.name}: {why[index]} at {format_ns(edges.late_s[index] * NS_PER_S)} into the recording; the joules of "
+        f"{format_ns((edges.late_s[index + 1] - edges.late_s[index]) * NS_PER_S)} are known only within bounds for it"
         for index in sorted(why)
     )
-    return Count(tuple(stretches), tuple(breaks), period_s, notes)
+    return Count(tuple(stretches), tuple(breaks), edges.period_s, notes)
 
 
-def _earliest(channel: Channel, readings: Readings, changed: NDArray[np.bool_], origin_ns: int) -> Floats:
-    """The start of each tick's bracket; what is not known is -inf."""
+@dataclass(frozen=True, slots=True)
+class _Edges:
+    """The readings that show a new value. older_read_s: start of the reading before each; early_s: of its bracket."""
+
+    values_j: Floats
+    early_s: Floats
+    late_s: Floats
+    older_read_s: Floats
+    period_s: float
+
+
+def _edges(channel: Channel, readings: Readings, changed: NDArray[np.bool_], origin_ns: int) -> _Edges:
     read_at_ns = readings.time_ns - readings.took_ns
-    earlier_read_ns = np.concatenate([read_at_ns[:1], read_at_ns[:-1]])
+    older_read_ns = np.concatenate([read_at_ns[:1], read_at_ns[:-1]])
     saw_old_value = read_at_ns - readings.unchanged_at_ns > SAME_READ_NS
-    early_ns = np.where(saw_old_value, readings.unchanged_at_ns, earlier_read_ns)
-    early_s = seconds_since(origin_ns, early_ns[changed])
-    early_s[0] = -np.inf
+    early_ns = np.where(saw_old_value, readings.unchanged_at_ns, older_read_ns)
+    early_s, older_read_s = (seconds_since(origin_ns, times_ns[changed]) for times_ns in (early_ns, older_read_ns))
+    early_s[0] = older_read_s[0] = -np.inf
     if channel.update_period_ns is not None and is_free_running(channel):
         oldest_ns = read_at_ns - STALENESS_PERIODS * channel.update_period_ns
         early_s = np.maximum(early_s, seconds_since(origin_ns, oldest_ns[changed]))
-    return np.maximum.accumulate(early_s)
-
-
-def _period_s(channel: Channel, late_s: Floats) -> float:
+    late_s = seconds_since(origin_ns, readings.time_ns[changed])
     nominal_s = 0.0 if channel.update_period_ns is None else channel.update_period_ns * S_PER_NS
-    return max(nominal_s, float(np.median(np.diff(late_s))))
+    period_s = max(nominal_s, float(np.median(np.diff(late_s))))
+    return _Edges(readings.value[changed], np.maximum.accumulate(early_s), late_s, older_read_s, period_s)
 
 
-def _steps(
-    channel: Channel, values_j: Floats, early_s: Floats, late_s: Floats, period_s: float, limit_w: float | None
-) -> tuple[Floats, Floats, dict[int, str]]:
-    """(unwrapped steps, least joules of each step, reason by index where a step breaks the stretch)."""
-    steps_j = np.diff(values_j)
-    longest_s = late_s[1:] - np.where(np.isfinite(early_s[:-1]), early_s[:-1], late_s[:-1] - period_s)
-    rising = steps_j[steps_j > 0] / np.maximum(longest_s[steps_j > 0], S_PER_NS)
-    usual_w = PLAUSIBLE_RATE * float(np.median(rising)) if len(rising) else 0.0
+def _steps(channel: Channel, edges: _Edges, limit_w: float | None) -> tuple[Floats, dict[int, str]]:
+    """(unwrapped steps, reason by index where a step breaks the stretch)."""
+    steps_j = np.diff(edges.values_j)
+    begun_s = np.where(np.isfinite(edges.early_s), edges.early_s, edges.late_s - edges.period_s)
+    longest_s = np.maximum(edges.late_s[1:] - begun_s[:-1], S_PER_NS)
+    rising_w = steps_j[steps_j > 0] / longest_s[steps_j > 0]
+    usual_w = PLAUSIBLE_RATE * float(np.median(rising_w)) if len(rising_w) else 0.0
     most_j = (limit_w if limit_w is not None else usual_w) * longest_s
     why: dict[int, str] = {}
     if channel.wraps_at_j is not None:
@@ -136,10 +146,19 @@ def _steps(
         steps_j = np.where(wrapped, steps_j + channel.wraps_at_j, steps_j)
         why |= dict.fromkeys(_where(most_j >= channel.wraps_at_j), "may have wrapped more than once")
     why |= dict.fromkeys(_where(steps_j < 0), "the counter went backwards or started again")
-    still_s = early_s[1:] - late_s[:-1]
-    for index in _where(still_s > STUCK_PERIODS * period_s):
+    why |= dict.fromkeys(_where(steps_j > IMPOSSIBLE_RATE * most_j), "the counter jumped ahead")
+    still_s = edges.early_s[1:] - edges.late_s[:-1]
+    for index in _where(still_s > STUCK_PERIODS * edges.period_s):
         why.setdefault(index, f"unchanged for {format_ns(float(still_s[index]) * NS_PER_S)}, longer than its period")
-    return steps_j, _least(channel, steps_j, early_s, late_s, limit_w), why
+    return steps_j, why
+
+
+def _without_staleness(edges: _Edges, why: dict[int, str]) -> Floats:
+    """Brackets of the last ticks before breaks: a free-running counter may have stood still since the read before."""
+    early_s: Floats = np.array(edges.early_s, dtype=np.float64)
+    for index in (*why, len(early_s) - 1):
+        early_s[index] = min(early_s[index], edges.older_read_s[index])
+    return early_s
 
 
 def _least(channel: Channel, steps_j: Floats, early_s: Floats, late_s: Floats, limit_w: float | None) -> Floats:
@@ -147,7 +166,8 @@ def _least(channel: Channel, steps_j: Floats, early_s: Floats, late_s: Floats, l
     if limit_w is None:
         return np.zeros_like(steps_j)
     before_j = (channel.resolution_j or 0.0) + limit_w * (late_s[:-1] - early_s[:-1])
-    return np.maximum(steps_j - before_j, 0.0)
+    least_j = np.maximum(steps_j - before_j, 0.0)
+    return np.where(least_j <= limit_w * (late_s[1:] - late_s[:-1]), least_j, 0.0)
 
 
 def _where(condition: NDArray[np.bool_]) -> list[int]:
