@@ -7,7 +7,8 @@ from pathlib import Path
 
 from wattvlm.clock import WallAnchor
 from wattvlm.sampling.journal import JournalWriter
-from wattvlm.sampling.records import COST, ENERGY, GAP, POWER, encode_mark, encode_sample
+from wattvlm.sampling.marks import encode_mark
+from wattvlm.sampling.records import COST, ENERGY, GAP, POWER, encode_sample
 from wattvlm.sampling.sensor_log import SensorLog
 from wattvlm.sensing import Absence, Channel, Sensors
 from wattvlm.trace import Mark

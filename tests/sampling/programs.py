@@ -9,16 +9,15 @@ import sys
 import time
 from pathlib import Path
 
-HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
+ROOT = Path(__file__).parents[2]
 
 PREAMBLE = f"""
 import os, sys, time
-sys.path += [{str(ROOT)!r}, {str(HERE)!r}]
+sys.path.append({str(ROOT)!r})
 from wattvlm.sampling.sampler import Sampler, shared_sampler
 from wattvlm.sensing import ProbeSource
 from wattvlm.trace import Mark
-COUNTER = [ProbeSource("tiny_probes:Counter")]
+COUNTER = [ProbeSource("tests.sampling.tiny_probes:Counter")]
 """
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from wattvlm.sampling.schedule import read_until
-from wattvlm.sensing import Channel, EnergyReading, PowerReading, Reading, Sensors
+from wattvlm.sensing import Channel, Domain, EnergyReading, PowerReading, Probe, Reading, Sensors
 from wattvlm.units import NS_PER_S
 
 MS = 1_000_000
@@ -34,6 +34,8 @@ class SimulatedClock:
 
 class SimulatedCounter:
     """A counter whose ticks come at `ticks_ns`; each read takes `call_ns`, and shows the value of its middle."""
+
+    domain: Domain = "gpu"
 
     def __init__(self, clock: SimulatedClock, ticks_ns: Sequence[int], call_ns: int) -> None:
         self._clock = clock
@@ -112,9 +114,9 @@ def counter(period_ms: float | None, name: str = "gpu-0/board") -> Channel:
     return Channel(name, "simulated", "simulated", "gpu", "counter", update_period_ns=period_ns)
 
 
-def read_for(seconds: float, probe: object, channels: Sequence[Channel], clock: SimulatedClock) -> Kept:
+def read_for(seconds: float, probe: Probe, channels: Sequence[Channel], clock: SimulatedClock) -> Kept:
     """What a schedule keeps of a probe in so many simulated seconds."""
     kept = Kept()
     until_ns = clock.now_ns + int(seconds * NS_PER_S)
-    read_until(lambda: clock.now_ns >= until_ns, probe, channels, clock, kept)  # type: ignore[arg-type]
+    read_until(lambda: clock.now_ns >= until_ns, probe, channels, clock, kept)
     return kept

@@ -7,15 +7,14 @@ import tempfile
 import time
 from pathlib import Path
 
-from programs import end, ends, is_running, printed, started
-
+from tests.sampling.programs import end, ends, is_running, printed, started
 from wattvlm.sampling.recovery import recover, unfinished_runs
 from wattvlm.sampling.sampler import Sampler
 from wattvlm.sensing import ProbeSource
 from wattvlm.trace import Mark
 
 NS = 1_000_000_000
-COUNTER = [ProbeSource("tiny_probes:Counter")]
+COUNTER = [ProbeSource("tests.sampling.tiny_probes:Counter")]
 
 
 def test_a_killed_program_loses_no_mark_and_no_reading_and_its_sampler_ends_by_itself():
@@ -83,13 +82,39 @@ def test_a_killed_sampler_keeps_what_it_recorded_and_the_next_meter_has_a_new_on
 
 
 def test_a_probe_that_takes_the_whole_sampling_process_down_does_not_take_the_program():
-    sampler = Sampler.start([*COUNTER, ProbeSource("tiny_probes:Broken", {"how": "crash"})])
+    sampler = Sampler.start([*COUNTER, ProbeSource("tests.sampling.tiny_probes:Broken", {"how": "crash"})])
     now_ns = time.monotonic_ns()
     sampler.mark(Mark(now_ns, "note", text="still here"))
     sampler.wait_past(now_ns, NS)
     recording = sampler.recording(now_ns - 1, time.monotonic_ns())
     assert [mark.text for mark in recording.marks] == ["still here"]
     assert "killed by signal 6" in recording.notes[0]
+    sampler.stop()
+
+
+def test_a_sampling_process_that_ended_for_want_of_a_meter_is_followed_by_another():
+    sampler = Sampler.start(COUNTER)
+    assert sampler.folder is not None
+    (sampler.folder / "closing-1").touch()
+    start_ns = time.monotonic_ns()
+    sampler.mark(Mark(start_ns, "block_start", 1))
+    assert sampler.is_alive
+    time.sleep(0.3)
+    recording = sampler.recording(start_ns, time.monotonic_ns(), meter_id=1)
+    assert recording.notes == ()
+    assert recording.readings["gpu-0/board"].time_ns[-1] > start_ns + NS // 10
+    sampler.stop()
+
+
+def test_the_last_words_of_a_sampling_process_are_in_the_note():
+    sampler = Sampler.start(COUNTER)
+    assert sampler.folder is not None
+    assert sampler.child_pid is not None
+    (sampler.folder / "errors-1").write_text("Traceback\n  ...\nMemoryError: out of it\n")
+    os.kill(sampler.child_pid, signal.SIGKILL)
+    time.sleep(0.1)
+    note = sampler.recording(0, time.monotonic_ns()).notes[0]
+    assert "killed by signal 9 (MemoryError: out of it)" in note
     sampler.stop()
 
 

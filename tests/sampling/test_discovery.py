@@ -20,9 +20,9 @@ def test_probes_that_need_arguments_are_not_opened_by_themselves():
 def test_sensors_tells_what_a_meter_would_see():
     found = sensors(
         [
-            ProbeSource("tiny_probes:Counter", {"power_w": 100.0, "period_ms": 20}),
-            ProbeSource("tiny_probes:Power"),
-            ProbeSource("tiny_probes:Unavailable"),
+            ProbeSource("tests.sampling.tiny_probes:Counter", {"power_w": 100.0, "period_ms": 20}),
+            ProbeSource("tests.sampling.tiny_probes:Power"),
+            ProbeSource("tests.sampling.tiny_probes:Unavailable"),
         ],
         look_s=1.0,
     )
@@ -39,13 +39,13 @@ def test_sensors_tells_what_a_meter_would_see():
 
 
 def test_a_slow_driver_is_waited_for():
-    found = sensors([ProbeSource("tiny_probes:Counter", {"open_s": 0.6})], look_s=0.2)
+    found = sensors([ProbeSource("tests.sampling.tiny_probes:Counter", {"open_s": 0.6})], look_s=0.2)
     assert [seen.channel.name for seen in found.channels] == ["gpu-0/board"]
     assert found.can_measure
 
 
 def test_a_machine_with_models_only_cannot_measure():
-    found = sensors([ProbeSource("tiny_probes:Power", {"method": "model"})], look_s=0.2)
+    found = sensors([ProbeSource("tests.sampling.tiny_probes:Power", {"method": "model"})], look_s=0.2)
     assert found.channels[0].readings
     assert not found.can_measure
     assert sensors([], look_s=0.0).channels == ()

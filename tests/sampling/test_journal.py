@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from wattvlm.sampling.journal import SEGMENT_BYTES, JournalWriter, Position, create, read_from, read_segments, segments
-from wattvlm.sampling.records import decode_marks, encode_mark
+from wattvlm.sampling.marks import decode_marks, encode_mark
 from wattvlm.trace import Mark
 
 ROOT = Path(__file__).parents[2]
@@ -110,7 +110,7 @@ def test_a_full_disk_costs_the_marks_that_did_not_fit_and_no_other(tmp_path):
 import resource, sys
 from pathlib import Path
 from wattvlm.sampling.journal import JournalWriter
-from wattvlm.sampling.records import encode_mark
+from wattvlm.sampling.marks import encode_mark
 from wattvlm.trace import Mark
 hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
 journal, refused = JournalWriter(Path(sys.argv[1]), "marks"), 0

@@ -5,8 +5,8 @@ import os
 import random
 
 import pytest
-from journals import ABSENT, CPU, GPU, START_NS, write_run
 
+from tests.sampling.journals import ABSENT, CPU, GPU, START_NS, write_run
 from wattvlm.errors import ReportFormatError
 from wattvlm.recording import Recording
 from wattvlm.sampling.recovery import recover, unfinished_runs
@@ -140,6 +140,7 @@ def test_thousands_of_damaged_runs_give_a_recording_each_and_invent_nothing(fold
     for _ in range(2000):
         damaged = chance.sample(names, chance.randint(1, 2))
         for name in damaged:
+            (folder / name).unlink()  # written anew: ext4 makes a truncated file wait for the disk
             (folder / name).write_bytes(mutated(whole[name], chance))
         recording = recover(folder)
         assert set(notes_of(recording)) <= known
@@ -148,6 +149,7 @@ def test_thousands_of_damaged_runs_give_a_recording_each_and_invent_nothing(fold
             assert (readings.time_ns[1:] >= readings.time_ns[:-1]).all()
         assert len(recording.trace.blocks) <= 1
         for name in damaged:
+            (folder / name).unlink()
             (folder / name).write_bytes(whole[name])
 
 

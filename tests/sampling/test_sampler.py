@@ -7,8 +7,8 @@ import time
 
 import numpy as np
 import pytest
-from programs import ROOT, printed
 
+from tests.sampling.programs import ROOT, printed
 from wattvlm.sampling.sampler import Sampler, shared_sampler
 from wattvlm.sensing import ProbeSource
 from wattvlm.trace import Mark
@@ -17,7 +17,7 @@ NS = 1_000_000_000
 
 
 def source(probe, **arguments):
-    return ProbeSource(f"tiny_probes:{probe}", arguments)
+    return ProbeSource(f"tests.sampling.tiny_probes:{probe}", arguments)
 
 
 @pytest.fixture

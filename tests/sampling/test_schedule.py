@@ -5,11 +5,11 @@ import random
 from itertools import pairwise
 
 import pytest
-from simulated import MS, US, Kept, SimulatedClock, SimulatedCounter, counter, jittered_ticks, read_for
 
+from tests.sampling.simulated import MS, US, Kept, SimulatedClock, SimulatedCounter, counter, jittered_ticks, read_for
 from wattvlm.errors import ProbeLost, ProbeRetry
 from wattvlm.sampling.schedule import read_until
-from wattvlm.sensing import Channel, EnergyReading, PowerReading, Sensors
+from wattvlm.sensing import Channel, Domain, EnergyReading, PowerReading, Sensors
 from wattvlm.units import NS_PER_S
 
 
@@ -164,11 +164,11 @@ def test_two_gpus_on_one_probe_are_both_caught_at_their_own_ticks():
         for n, name in enumerate(names)
     }
 
-    class Both:
+    class Both(SimulatedCounter):
         def read(self, channel):
             return counters[channel.name].read(channel)
 
-    kept = read_for(25, Both(), [counter(100, name) for name in names], clock)
+    kept = read_for(25, Both(clock, [], 0), [counter(100, name) for name in names], clock)
     for name in names:
         own = Kept([reading for reading in kept.readings if reading.channel == name])
         widths = sorted(edge.time_ns - edge.unchanged_at_ns for edge in own.edges()[20:])
@@ -178,6 +178,8 @@ def test_two_gpus_on_one_probe_are_both_caught_at_their_own_ticks():
 
 class Scripted:
     """A probe whose read is a function of the simulated time since the start."""
+
+    domain: Domain = "gpu"
 
     def __init__(self, clock, answer):
         self._clock, self._answer, self._start_ns, self.reads = clock, answer, clock.now_ns, 0

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from wattvlm.errors import ProbeLost, ProbeRetry, ProbeUnavailable
-from wattvlm.sensing import Absence, Channel, EnergyReading, PowerReading, Reading, Sensors
+from wattvlm.sensing import Absence, Channel, Domain, EnergyReading, PowerReading, Reading, Sensors
 
 
 def _spin(duration_ns: int) -> None:
@@ -20,7 +20,7 @@ def _spin(duration_ns: int) -> None:
 class Counter:
     """A counter of constant power that ticks every `period_ms`, and what may go wrong with it."""
 
-    domain = "gpu"
+    domain: Domain = "gpu"
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class Counter:
 class Power:
     """A constant power, read when asked."""
 
-    domain = "cpu"
+    domain: Domain = "cpu"
 
     def __init__(self, name: str = "cpu-0/package", power_w: float = 50.0, method: Any = "power") -> None:
         self._power_w = power_w
@@ -92,7 +92,9 @@ class Power:
 
 
 class Unavailable:
-    domain = "gpu"
+    """There is nothing here to read."""
+
+    domain: Domain = "gpu"
 
     def open(self) -> Sensors:
         raise ProbeUnavailable("no NVIDIA driver", "GPU joules are absent", "install the driver")
@@ -106,6 +108,8 @@ class Unavailable:
 
 class Broken:
     """Fails in `open` in the way it is told to."""
+
+    domain: Domain = "soc"
 
     def __init__(self, how: str) -> None:
         self._how = how

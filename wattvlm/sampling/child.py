@@ -159,7 +159,10 @@ def make_probe(source: ProbeSource) -> Probe:
 def absence_of(target: str, probe: object, error: BaseException) -> Absence:
     """Why a probe gives nothing. A probe may say in an attribute `domain` what it would have measured."""
     meant: object = getattr(probe, "domain", None)
-    domain: Domain = dict(zip(DOMAINS, DOMAINS)).get(str(meant), "node")
+    domain: Domain = "node"
+    for each in DOMAINS:
+        if meant == each:
+            domain = each
     if isinstance(error, ProbeUnavailable):
         return Absence(domain, error.what, error.effect, error.remedy)
     return Absence(
@@ -192,6 +195,10 @@ class SamplingProcess:
             thread = ProbeThread(source, self._clock, self._sink, self._ending)
             self._threads.append(thread)
             thread.start()
+
+    def note(self, text: str) -> None:
+        """A line for the report."""
+        self._sink.note(text)
 
     def run(self, woken: int) -> None:
         """Keep the books until there is a reason to end; `woken` is a descriptor that a signal makes readable."""
@@ -275,7 +282,10 @@ def run(plan: Mapping[str, Any]) -> None:
         from wattvlm.sampling.discovery import own_sources, third_party_sources
 
         process.add(own_sources())
-        process.add(third_party_sources())
+        try:
+            process.add(third_party_sources())
+        except Exception as error:  # one broken package in the environment must not cost the sensors of all others
+            process.note(f"sensors of other packages were not looked for, their joules are absent: {error!r}")
     else:
         process.add([ProbeSource(target, arguments) for target, arguments in plan["sources"]])
     process.run(woken)

@@ -132,7 +132,9 @@ def _own() -> Iterator[ProbeSource]:
         name = f"{_PACKAGE}.{entry.name}"
         try:
             is_automatic = getattr(importlib.import_module(name), "PROBE", None) is not None
-        except Exception:  # it is kept: opening it fails in the same way, and that becomes an absence with its reason
+        except (
+            BaseException
+        ):  # it is kept: opening it fails in the same way, and that becomes an absence with its reason
             is_automatic = True
         if is_automatic:
             yield ProbeSource(f"{name}:PROBE")

@@ -24,7 +24,10 @@ _POLLS_A_GUARD = 4.0
 _POLLING_FRACTION = 0.028
 """Share of a core that polling one counter may take: what a 20 ms counter's polls are thinned out to."""
 
-_POLL_OVERHEAD_NS = 60_000
+_USEFUL_STEPS_A_TICK = 200
+"""A bracket of half a percent of the period is as narrow as any phase needs it; more polls would only cost."""
+
+_POLL_OVERHEAD_NS = 100_000
 _WAKING_ERROR_NS = 100_000
 
 _GUARDS_UNTIL_GIVEN_UP = 4
@@ -245,7 +248,8 @@ class LockedPace:
         """The time between polls: a few a guard, fewer where the period leaves no time for them."""
         affordable = _POLLING_FRACTION * self._comb.period_ns / (self._call_ns + _POLL_OVERHEAD_NS) - 1
         polls = min(_POLLS_A_GUARD, max(1.5, affordable))
-        return max(int(guard_ns / polls - self._call_ns), int(self._call_ns), _WAKING_ERROR_NS)
+        least_ns = max(self._comb.period_ns // _USEFUL_STEPS_A_TICK, int(2 * self._call_ns), _WAKING_ERROR_NS)
+        return max(int(guard_ns / polls - self._call_ns), least_ns)
 
     def _relearn(self, end_ns: int) -> Pace:
         # A comb that held for a minute was right: what came after it (a pause, a new clock state) is a new one.

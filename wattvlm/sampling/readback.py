@@ -18,7 +18,8 @@ from wattvlm.host import this_host
 from wattvlm.recording import Gap, Readings, Recording, SamplerCost
 from wattvlm.sampling.columns import Columns, read_columns
 from wattvlm.sampling.journal import BEGINNING, Position, read_segments
-from wattvlm.sampling.records import COST, ENERGY, GAP, POWER, decode_marks
+from wattvlm.sampling.marks import decode_marks
+from wattvlm.sampling.records import COST, ENERGY, GAP, POWER
 from wattvlm.sampling.sensor_log import read_log
 from wattvlm.sensing import Absence, Channel
 from wattvlm.trace import Mark
@@ -351,11 +352,11 @@ def _joined(
 
 
 def _part_notes(part: _Part, window: Window) -> list[str]:
-    lost = [
-        f"{name} was lost: {why}; its joules after that are absent. Cure: see `wattvlm doctor`"
-        for name, from_ns, why in part.log.lost
-        if from_ns <= window.until_ns
-    ]
+    lost: list[str] = []
+    for name, from_ns, why in part.log.lost:
+        if from_ns <= window.until_ns:
+            cure = "" if "Cure:" in why else ". Cure: see `wattvlm doctor`"
+            lost.append(f"{name} was lost, its joules after that are absent: {why}{cure}")
     return [*part.log.notes, *lost]
 
 

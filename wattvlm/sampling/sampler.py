@@ -8,7 +8,6 @@ from __future__ import annotations
 import atexit
 import json
 import os
-import shutil
 import threading
 from collections import deque
 from collections.abc import Sequence
@@ -16,11 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wattvlm.clock import Clock, SystemClock
-from wattvlm.sampling.journal import BEGINNING, FOLDER_PREFIX, JournalWriter, Position, create
+from wattvlm.sampling.journal import BEGINNING, FOLDER_PREFIX, JournalWriter, Position, create, read_from
 from wattvlm.sampling.launch import launch
 from wattvlm.sampling.live import LiveView
+from wattvlm.sampling.marks import encode_mark
 from wattvlm.sampling.needs import Needs, NeedsFile
-from wattvlm.sampling.records import encode_mark
 from wattvlm.sensing import ProbeSource
 from wattvlm.trace import Mark
 from wattvlm.units import NS_PER_MS, NS_PER_S
@@ -62,6 +61,7 @@ class Sampler:
         self._marks: JournalWriter | None = None
         self._needs: NeedsFile | None = None
         self._child: Popen[bytes] | None = None
+        self._former_children: list[Popen[bytes]] = []
         self._generation = 0
         self._blocks: dict[int, _HeldBlock] = {}
         self._unwritten: deque[Mark] = deque(maxlen=_MOST_UNWRITTEN_MARKS)
@@ -100,6 +100,8 @@ class Sampler:
 
     def _launch(self) -> None:
         if self._folder is not None:
+            if self._child is not None:
+                self._former_children.append(self._child)
             self._generation += 1
             self._child = launch(self._folder, self._generation, self._sources)
 
@@ -148,9 +150,11 @@ class Sampler:
         """
         if os.getpid() != self._pid:  # a forked worker must not write into its parent's journal
             return
-        if mark.kind == "block_start":
-            self._begin_block(mark.call_id, mark.time_ns)
         try:
+            if mark.kind == "block_start":
+                self._begin_block(mark.call_id, mark.time_ns)
+            elif mark.kind == "block_end":
+                self._end_block(mark.call_id)
             if self._marks is None:
                 self._unwritten.append(mark)
             else:
@@ -158,8 +162,6 @@ class Sampler:
         except Exception as error:  # whatever it is, the measured call goes on
             self._unwritten.append(mark)
             self._write_failure = str(error) or repr(error)
-        if mark.kind == "block_end":
-            self._end_block(mark.call_id)
 
     def _begin_block(self, meter_id: int, start_ns: int) -> None:
         with self._lock:
@@ -185,18 +187,19 @@ class Sampler:
             self._tell_needs()
             try:
                 if self._marks is not None:
-                    kept_from = min((block.marks_from.segment for block in self._blocks.values()), default=None)
+                    kept_from = min((block.marks_from.segment for block in list(self._blocks.values())), default=None)
                     self._marks.delete_before(self._marks.position.segment if kept_from is None else kept_from)
             except OSError:  # the files stay until the folder is removed
                 return
 
     def _tell_needs(self) -> None:
-        blocks = self._blocks.values()
+        # A copy: the end of a meter's life (forget) may come in a garbage collection at any moment, also here.
+        blocks = list(self._blocks.values())
         open_blocks = sum(block.is_open for block in blocks)
         since_ns = min((block.since_ns for block in blocks), default=0)
         try:
             if self._needs is not None:
-                self._needs.write(Needs(since_ns, open_blocks, len(self._blocks) - open_blocks))
+                self._needs.write(Needs(since_ns, open_blocks, len(blocks) - open_blocks))
         except OSError as error:
             self._write_failure = str(error)
 
@@ -215,9 +218,17 @@ class Sampler:
         status = self._child.poll() if self._child is not None else None
         if status:
             how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
-            text = f"the sampling process {how}: joules after that are absent. Cure: meter again"
+            text = f"the sampling process {how}{self._last_words()}: joules after that are absent. Cure: meter again"
             if text not in [known for _, known in self._deaths]:
                 self._deaths.append((self._clock.monotonic_ns(), text))
+
+    def _last_words(self) -> str:
+        """The last line that the sampling process wrote to stderr: the exception that ended it."""
+        if self._folder is None:
+            return ""
+        lines = read_from(self._folder / f"errors-{self._generation}", 0, 2**16).decode(errors="replace").split("\n")
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+        return f" ({last[:300]})" if last else ""
 
     def wait_past(self, time_ns: int, timeout_ns: int) -> bool:
         """Wait until each live channel has given a reading later than a time, two of its periods after it at most.
@@ -272,28 +283,33 @@ class Sampler:
         if self.is_foreign:
             return
         with self._lock:
-            self._stop_child()
+            self._stop_children()
             for each in (self._marks, self._needs):
                 if each is not None:
                     each.close()
             self._marks = self._needs = None
             if self._folder is not None:
-                shutil.rmtree(self._folder, ignore_errors=True)
+                from shutil import rmtree
+
+                rmtree(self._folder, ignore_errors=True)
                 self._folder = None
         atexit.unregister(self.stop)
 
-    def _stop_child(self) -> None:
-        child, self._child = self._child, None
-        if child is None:
-            return
+    def _stop_children(self) -> None:
         from subprocess import TimeoutExpired
 
-        child.terminate()
-        try:
-            child.wait(_END_WITHIN_S)
-        except TimeoutExpired:  # a probe holds it inside a driver
-            child.kill()
-            child.wait()
+        children = [*self._former_children, self._child]
+        self._child = None
+        self._former_children.clear()
+        for child in children:
+            if child is None:
+                continue
+            child.terminate()
+            try:
+                child.wait(_END_WITHIN_S)
+            except TimeoutExpired:  # a probe holds it inside a driver
+                child.kill()
+                child.wait()
 
 
 def _start_problem(error: BaseException) -> str:

@@ -94,7 +94,7 @@ class CounterPlan:
 
     def saw(self, start_ns: int, end_ns: int, readings: Sequence[Reading]) -> Sequence[Reading]:
         counted = [each for each in readings if isinstance(each, EnergyReading)]
-        if len(counted) > 1 or any(each.time_ns < start_ns for each in counted):
+        if len(counted) > 1 or (counted and counted[0].time_ns < start_ns):
             return self._stamped(counted, end_ns)
         edge_from_ns: int | None = None
         kept: Sequence[Reading] = ()
@@ -120,7 +120,7 @@ class CounterPlan:
         if not changed and not is_first and reading.time_ns - self._stored_at_ns < UNCHANGED_EVERY_NS:
             return None, ()
         self._stored_at_ns = reading.time_ns
-        from_ns = start_ns if edge_from_ns is None else edge_from_ns
+        from_ns = reading.unchanged_at_ns if edge_from_ns is None else edge_from_ns
         return edge_from_ns, (_energy(reading, from_ns),)
 
     def _stamped(self, readings: Sequence[EnergyReading], end_ns: int) -> Sequence[Reading]:
@@ -134,6 +134,8 @@ class CounterPlan:
 
 
 def _energy(reading: EnergyReading, unchanged_at_ns: int) -> EnergyReading:
+    if unchanged_at_ns == reading.unchanged_at_ns:
+        return reading
     return EnergyReading(reading.channel, unchanged_at_ns, reading.time_ns, reading.took_ns, reading.energy_j)
 
 
