@@ -9,9 +9,9 @@ from tests.sampling.simulated import SimulatedClock
 from wattvlm.errors import ProbeUnavailable
 from wattvlm.sampling.child import JournalSink, SamplingProcess, absence_of, make_probe
 from wattvlm.sampling.columns import read_columns
+from wattvlm.sampling.findings import read_findings
 from wattvlm.sampling.journal import segments
 from wattvlm.sampling.needs import Needs, NeedsFile, read_needs
-from wattvlm.sampling.readback import read_sensors
 from wattvlm.sampling.records import ENERGY
 from wattvlm.sensing import EnergyReading, PowerReading, ProbeSource, Sensors
 from wattvlm.units import NS_PER_S
@@ -59,7 +59,7 @@ def test_reasons_and_notes_without_end_take_a_bounded_place(sink, tmp_path):
     for number in range(5000):
         sink.gap(GPU.name, 1, 2, f"failure number {number}")
         sink.note(f"note {number}")
-    log = read_sensors(tmp_path / "sensors-1")
+    log = read_findings(tmp_path / "sensors-1")
     assert len(log.reasons) <= 201
     assert len(log.notes) <= 500
     assert log.reasons[200] == "other reasons"

@@ -11,16 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wattvlm import filing
 from wattvlm.clock import Clock, WallAnchor, take_anchor
-from wattvlm.errors import ReportFormatError
 from wattvlm.host import this_host
 from wattvlm.recording import Gap, Readings, Recording, SamplerCost
 from wattvlm.sampling.columns import Columns, read_columns
+from wattvlm.sampling.findings import Findings, read_findings
 from wattvlm.sampling.journal import BEGINNING, Position, read_segments
 from wattvlm.sampling.marks import decode_marks
 from wattvlm.sampling.records import COST, ENERGY, GAP, POWER
-from wattvlm.sampling.sensor_log import read_log
 from wattvlm.sensing import Absence, Channel
 from wattvlm.trace import Mark
 from wattvlm.units import NS_PER_S, format_ns
@@ -45,23 +43,6 @@ class Window:
     until_ns: int
     meter_id: int | None = None
     marks_from: Position = BEGINNING
-
-
-@dataclass(slots=True)
-class _Log:
-    """A generation's sensor log, as far as it makes sense."""
-
-    channels: dict[int, Channel]
-    opened_ns: dict[str, int]
-    absent: list[Absence]
-    facts: dict[str, str]
-    anchors: list[WallAnchor]
-    notes: list[str]
-    lost: list[tuple[str, int, str]]
-    reasons: dict[int, str]
-    opening: dict[str, int]
-    started_ns: int | None = None
-    ended_ns: int | None = None
 
 
 def generations(folder: Path) -> list[int]:
@@ -89,7 +70,7 @@ def read_back(
     goes_on: the latest sampling process still runs. Damaged records are passed over; a folder that holds nothing
     readable gives an empty Recording.
     """
-    logs = {generation: read_sensors(folder / f"sensors-{generation}") for generation in generations(folder)}
+    logs = {generation: read_findings(folder / f"sensors-{generation}") for generation in generations(folder)}
     marks = _all_marks(folder, window, extra_marks)
     columns = {generation: read_columns(folder, f"readings-{generation}", *_reach(window)) for generation in logs}
     window = window or _whole(marks, columns.values())
@@ -115,92 +96,6 @@ def no_recording(window: Window, marks: Sequence[Mark], notes: Iterable[str], pr
         host=this_host(),
         notes=tuple(notes),
     )
-
-
-def read_sensors(path: Path) -> _Log:
-    """A sensor log; entries that make no sense are passed over and counted in its notes."""
-    log = _Log({}, {}, [], {}, [], [], [], {}, {})
-    damaged = 0
-    for entry in read_log(path):
-        try:
-            _READERS.get(entry.get("is", ""), _nothing)(log, entry)
-        except (LookupError, TypeError, ValueError, AttributeError, ReportFormatError):
-            damaged += 1
-    if damaged:
-        log.notes.append(f"{damaged} damaged entries of the sensor log were passed over")
-    return log
-
-
-def _nothing(log: _Log, entry: Mapping[str, Any]) -> None:
-    """An entry that only a live view needs."""
-
-
-def _time_ns(value: object) -> int:
-    if not isinstance(value, int) or not -(2**62) < value < 2**62:
-        raise ValueError("not a time")
-    return value
-
-
-def _index(value: object) -> int:
-    if not isinstance(value, int) or not 0 <= value < 2**16:
-        raise ValueError("not an index")
-    return value
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise ValueError("not a text")
-    return value
-
-
-def _read_started(log: _Log, entry: Mapping[str, Any]) -> None:
-    log.started_ns = _time_ns(entry["at_ns"])
-
-
-def _read_ended(log: _Log, entry: Mapping[str, Any]) -> None:
-    log.ended_ns = _time_ns(entry["at_ns"])
-
-
-def _read_anchor(log: _Log, entry: Mapping[str, Any]) -> None:
-    log.anchors.append(WallAnchor(_time_ns(entry["monotonic_ns"]), _time_ns(entry["wall_ns"])))
-
-
-def _read_opening(log: _Log, entry: Mapping[str, Any]) -> None:
-    log.opening[_text(entry["target"])] = _time_ns(entry["at_ns"])
-
-
-def _read_opened(log: _Log, entry: Mapping[str, Any]) -> None:
-    log.opening.pop(_text(entry["target"]), None)
-    for each in entry["channels"]:
-        channel = filing.from_plain(Channel, each["channel"], "a channel of the sensor log")
-        log.channels[_index(each["index"])] = channel
-        log.opened_ns[channel.name] = _time_ns(entry["at_ns"])
-    log.absent += [filing.from_plain(Absence, each, "an absence of the sensor log") for each in entry["absent"]]
-    log.facts |= {_text(key): _text(value) for key, value in entry["facts"].items()}
-
-
-def _read_lost(log: _Log, entry: Mapping[str, Any]) -> None:
-    log.lost.append((_text(entry["channel"]), _time_ns(entry["at_ns"]), _text(entry["why"])))
-
-
-def _read_note(log: _Log, entry: Mapping[str, Any]) -> None:
-    log.notes.append(_text(entry["text"]))
-
-
-def _read_reason(log: _Log, entry: Mapping[str, Any]) -> None:
-    log.reasons[_index(entry["index"])] = _text(entry["text"])
-
-
-_READERS = {
-    "started": _read_started,
-    "ended": _read_ended,
-    "anchor": _read_anchor,
-    "opening": _read_opening,
-    "opened": _read_opened,
-    "lost": _read_lost,
-    "note": _read_note,
-    "reason": _read_reason,
-}
 
 
 def _reach(window: Window | None) -> tuple[int, int]:
@@ -245,7 +140,7 @@ def _chosen(marks: Sequence[Mark], window: Window) -> tuple[Mark, ...]:
 class _Part:
     """What one sampling process gives to the Recording."""
 
-    def __init__(self, log: _Log, columns: Columns, window: Window) -> None:
+    def __init__(self, log: Findings, columns: Columns, window: Window) -> None:
         self.log = log
         self._columns = columns
         self._window = window
