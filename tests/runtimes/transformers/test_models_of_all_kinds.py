@@ -108,6 +108,33 @@ def test_a_generate_with_its_own_loop_is_counted_by_forward_passes(tiny, watched
     assert (call.decode_steps, call.tokens.text_input, call.tokens.visual_input) == (6, 8, 16)
 
 
+class Homemade(nn.Module):
+    """Nothing of transformers in it: a token embedding, blocks, and a loop of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.patch_embed = nn.Conv2d(3, 8, 8, 8)
+        self.embed_tokens = nn.Embedding(16, 8)
+        self.layers = nn.ModuleList(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True) for _ in range(2))
+
+    def generate(self, input_ids, images, steps):
+        features = self.patch_embed(images).flatten(2).transpose(1, 2)
+        hidden = torch.cat([features, self.embed_tokens(input_ids)], dim=1)
+        for _ in range(1 + steps):
+            out = hidden
+            for layer in self.layers:
+                out = layer(out)
+            hidden = torch.cat([hidden, out[:, -1:]], dim=1)
+        return hidden
+
+
+def test_a_model_without_transformers_is_counted_by_its_blocks(watched):
+    Homemade().eval().generate(torch.tensor([[1, 2, 3]]), torch.rand(1, 3, 16, 16), steps=4)
+    call = watched.call()
+    assert [phase.name for phase in call.phases] == [VISION_ENCODE, PREFILL, DECODE]
+    assert (call.decode_steps, call.tokens.text_input, call.tokens.visual_input) == (4, 3, 4)
+
+
 def test_a_generate_set_on_one_instance_is_seen_when_the_meter_is_given_the_model(tiny, watched):
     model = tiny("llava")
     own = hf.LlavaForConditionalGeneration(model.model.config).eval()

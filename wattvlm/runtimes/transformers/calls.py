@@ -49,10 +49,14 @@ class ObservedCall:
         self.cached_length = 0
         self.hooks: list[Any] = []
         self.outcomes: list[tuple[Any, int]] = []
+        self.on_path: Final = parts.on_path
+        self.is_stepping = False
         self.aside = 0
         self.ticks_expected = False
         self.ticks = 0
         self.forwards = 0
+        self.block_steps = 0
+        self.prompt_counted = False
         self.forward_depth = 0
         self.expansion = 1
         self.ids_length: int | None = None
@@ -85,8 +89,6 @@ class ObservedCall:
         now_ns = monotonic_ns()
         self.progress_ns = now_ns
         self.mark("call_start", now_ns, RUNTIME_NAME)
-
-    # What the model shows
 
     def part_starts(self, encodes: bool) -> None:
         """A module of the vision side begins; those that run after the language model has begun are not prefill's."""
@@ -161,6 +163,9 @@ class ObservedCall:
         if self.language_started_ns is None:
             self.language_started_ns = monotonic_ns()
             self.mark_prefill()
+        elif self.first_forward_ns is None and not self.ticks_expected:
+            self.block_steps += 1  # nothing of transformers drives this model: each run of its blocks is a step
+            self.step_ends(monotonic_ns())
         if self.first_logits_ns is None:
             self.first_lengths.append(length)
 
@@ -168,25 +173,26 @@ class ObservedCall:
         if self.first_logits_ns is None and not self.aside:
             self.last_lengths.append(length)
 
-    def ticked(self) -> None:
-        """generate has its next logits."""
-        if not self.aside:
-            self.ticks += 1
-            self.step_ends(monotonic_ns())
+    def ticked(self) -> bool:
+        """generate has its next logits. Gives whether the call has just been found to be a long one."""
+        if self.aside:
+            return False
+        self.ticks += 1
+        return self.step_ends(monotonic_ns())
 
-    def step_ends(self, now_ns: int) -> None:
+    def step_ends(self, now_ns: int) -> bool:
         if self.first_logits_ns is None:
             self.first_logits(now_ns)
         elif now_ns - self.progress_ns > PROGRESS_PERIOD_NS:
             self.progress_ns = now_ns
             self.count(now_ns, "decode_steps", self.decode_steps, _STEPS_SO_FAR)
-
-    # What follows from it
+            return not self.prompt_counted
+        return False
 
     @property
     def decode_steps(self) -> int:
         """Forward passes after the prefill."""
-        return max(0, (self.ticks or self.forwards) - 1)
+        return max(self.block_steps, (self.ticks or self.forwards) - 1, 0)
 
     def decode_starts(self, first_logits_ns: int) -> None:
         """A loop written by hand goes on after its first forward pass, which was its prefill."""
@@ -210,9 +216,11 @@ class ObservedCall:
     def first_logits(self, now_ns: int) -> None:
         """Prefill ends and decode begins; the modules need not be watched any longer."""
         self.first_logits_ns = now_ns
+        self.is_stepping = self.ticks_expected
         if self.stream is not None:
             self.stream.record("first_token")
-        self.unhook()
+        if not self.block_steps:
+            self.unhook()
         self.mark_prefill()
         self.mark("phase_end", now_ns, PREFILL)
         self.mark("first_token", now_ns)

@@ -15,25 +15,35 @@ from wattvlm.runtimes.transformers.counting import (
     output_count,
     prompt_counts,
 )
+from wattvlm.runtimes.transformers.device_time import peak_memory_bytes
 from wattvlm.runtimes.transformers.loose import is_tensor
 
 
-def write_counts(call: ObservedCall) -> None:
-    """Every count of the call that is known, and its model's facts."""
+def write_prompt_counts(call: ObservedCall) -> None:
+    """The model's facts and what went in; known from the first logits on, so a long call writes them in its middle."""
+    call.prompt_counted = True
     now_ns = monotonic_ns()
+    call.mark("facts", now_ns, text=call.known.facts_json)
     if call.prompts is not None:
         call.count(now_ns, "batch_size", call.prompts, "prompts")
+    ids = _prompt_ids(call)
+    for each in (*_token_counts(call, ids), *_images(call, ids)):
+        call.count(now_ns, each.name, each.value, each.how)
+
+
+def write_counts(call: ObservedCall) -> None:
+    """Every count of an ended call that is known."""
+    if not call.prompt_counted:
+        write_prompt_counts(call)
+    now_ns = monotonic_ns()
     if call.prefill_ns is not None:
         call.count(now_ns, "decode_steps", call.decode_steps, STEPS)
-    ids = _prompt_ids(call)
-    counted = list(_token_counts(call, ids))
-    counted += _images(call, ids)
     output = _output(call) if call.is_complete else _output_so_far(call)
     if output is not None:
-        counted.append(output)
-    for each in counted:
-        call.count(now_ns, each.name, each.value, each.how)
-    call.mark("facts", now_ns, text=call.known.facts_json)
+        call.count(now_ns, output.name, output.value, output.how)
+    if call.stream is not None:
+        peak_bytes = peak_memory_bytes(call.stream.device)
+        call.count(now_ns, "peak_memory_bytes", peak_bytes, "torch's peak of allocated memory, of the process so far")
 
 
 def _prompt_ids(call: ObservedCall) -> inputs.Rows | None:

@@ -100,6 +100,14 @@ def cuda_stream_times(device: str) -> StreamTimes | None:
     return StreamTimes(on_device, lambda: _CudaEvent(cuda, on_device))
 
 
+def peak_memory_bytes(device: str) -> int:
+    """Bytes that torch had allocated on a device at most since the process began or the program reset it."""
+    import torch
+
+    cuda: Any = torch.cuda
+    return int(cuda.max_memory_allocated(device))
+
+
 class _CudaEvent:
     """A CUDA event that is recorded on the stream that its device runs at that moment."""
 

@@ -6,12 +6,15 @@ path to it is the rest, of which the parts that take pixels are the vision side.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from wattvlm.runtimes.transformers.tree import ModuleTree, ancestors, is_below
+
 _TOKEN_EMBEDDING_NAMES = ("embed_tokens", "token_embedding", "word_embeddings", "wte", "tok_embeddings", "shared")
 _NOT_VISION_NAMES = ("audio", "speech", "talker")
+_CROSS_ATTENTION_NAMES = frozenset(("cross_attn", "crossattention", "encoder_attn", "EncDecAttention"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,79 +45,47 @@ class Layout:
         return self.language_model is None and bool(self.parts)
 
 
-def find_layout(root: Any) -> Layout:
-    """The layout of a torch module; one pass over its modules."""
-    modules = dict(walk(root))
-    lists = _block_lists(modules)
-    token_paths = _token_embedding_paths(root, modules)
+def find_layout(root: Any, tree: ModuleTree) -> Layout:
+    """The layout of a torch module."""
+    lists = _block_lists(tree)
+    token_paths = _token_embedding_paths(root, tree)
     language = _language_model(token_paths, lists)
     if language is None:
-        return Layout(parts=(Part("", True),) if _takes_pixels("", modules) else ())
+        return Layout(parts=(Part("", True),) if _takes_pixels("", tree) else ())
     model_path, blocks_path = language
-    parts = _vision_parts(root, modules, lists, model_path, blocks_path, token_paths)
-    has_own_projector = any(not part.encodes for part in parts)
+    parts = _vision_parts(root, tree, lists, language, token_paths)
     towers = [part.path for part in parts if part.encodes]
-    inner = None if has_own_projector or not towers else _inner_projector(modules, towers[0], lists, root)
-    crosses = _has_cross_attention(modules, model_path)
-    return Layout(parts, model_path, blocks_path, inner, crosses)
+    has_own_projector = len(towers) < len(parts)
+    inner = None if has_own_projector or not towers else _inner_projector(tree, towers[0], lists, _hidden_size(root))
+    return Layout(parts, model_path, blocks_path, inner, _has_cross_attention(tree, model_path))
 
 
-def walk(root: Any) -> Iterable[tuple[str, Any]]:
-    """(dotted path, module) of every module, parents first, in the order of registration; shared ones repeatedly."""
-    waiting: list[tuple[str, Any]] = [("", root)]
-    while waiting:
-        path, module = waiting.pop()
-        yield path, module
-        prefix = f"{path}." if path else ""
-        children: dict[str, Any] = module._modules
-        waiting.extend([(prefix + name, child) for name, child in children.items() if child is not None][::-1])
-
-
-def module_at(root: Any, path: str) -> Any:
-    """The module at a dotted path, or None."""
-    for name in path.split(".") if path else ():
-        root = root._modules.get(name)
-        if root is None:
-            return None
-    return root
-
-
-def ancestors(path: str) -> list[str]:
-    """The path and all above it, lowest first, the root ("") last."""
-    names = path.split(".") if path else []
-    return [".".join(names[:length]) for length in range(len(names), -1, -1)]
-
-
-def _below(path: str, ancestor: str) -> bool:
-    return not ancestor or path == ancestor or path.startswith(f"{ancestor}.")
-
-
-def _block_lists(modules: Mapping[str, Any]) -> dict[str, int]:
+def _block_lists(tree: ModuleTree) -> dict[str, int]:
     """Path -> length of each list of blocks that is not inside a block of another such list."""
     found: dict[str, int] = {}
-    for path, module in modules.items():
-        if type(module).__name__ not in ("ModuleList", "Sequential") or not module._modules:
+    for path, module in tree:
+        kind = type(module).__name__
+        children: Mapping[str, Any] = module._modules
+        if kind not in ("ModuleList", "Sequential") or len(children) < (2 if kind == "Sequential" else 1):
             continue
-        first = next(iter(module._modules.values()))
-        if first is None or len(first._modules) < 2 or any(_below(path, other) for other in found):
-            continue
-        if type(module).__name__ == "ModuleList" or len(module._modules) > 1:
-            found[path] = len(module._modules)
+        first = next(iter(children.values()))
+        if first is not None and len(first._modules) > 1 and not any(is_below(path, other) for other in found):
+            found[path] = len(children)
     return found
 
 
-def _token_embedding_paths(root: Any, modules: Mapping[str, Any]) -> list[str]:
+def _token_embedding_paths(root: Any, tree: ModuleTree) -> list[str]:
     try:
         embedding = root.get_input_embeddings()
     except Exception:  # a remote class may raise anything; then the names below decide
         embedding = None
     if type(embedding).__name__.endswith("Embedding"):
-        paths = [path for path, module in modules.items() if module is embedding]
+        paths = tree.paths_of(embedding)
         if paths:
             return paths
     named = [
         (int(module.num_embeddings), path)
-        for path, module in modules.items()
+        for path, module in tree
         if path.rpartition(".")[2] in _TOKEN_EMBEDDING_NAMES and hasattr(module, "num_embeddings")
     ]
     largest = max(named, default=(0, ""))[0]
@@ -126,11 +97,10 @@ def _language_model(token_paths: Sequence[str], lists: Mapping[str, int]) -> tup
     found: list[tuple[bool, str, str]] = []
     for token_path in token_paths:
         for ancestor in ancestors(token_path)[1:]:
-            own = [path for path in lists if _below(path, ancestor)]
+            own = [path for path in lists if is_below(path, ancestor)]
             if own:
                 blocks = min(own, key=lambda path: (_is_encoder_twin(path, own), path.count("."), -lists[path]))
-                model = _decoder_of(ancestor, blocks)
-                found.append(("decoder" in blocks.split("."), model, blocks))
+                found.append(("decoder" in blocks.split("."), _decoder_of(ancestor, blocks), blocks))
                 break
     if not found:
         return None
@@ -153,78 +123,69 @@ def _decoder_of(ancestor: str, blocks: str) -> str:
 
 
 def _vision_parts(
-    root: Any, modules: Mapping[str, Any], lists: Mapping[str, int], model_path: str, blocks: str, tokens: Sequence[str]
+    root: Any, tree: ModuleTree, lists: Mapping[str, int], language: tuple[str, str], token_paths: Sequence[str]
 ) -> tuple[Part, ...]:
     """Modules beside the path to the blocks that could work on images."""
-    on_path = set(ancestors(blocks))
+    model_path, blocks_path = language
+    on_path = set(ancestors(blocks_path))
     try:
         head = root.get_output_embeddings()
     except Exception:  # as for the input embedding
         head = None
-    beside = [
-        path
-        for path in modules
-        if path and path not in on_path and ancestors(path)[1] in on_path and not _below(path, blocks)
-    ]
-    candidates = [
-        path
-        for path in beside
-        if modules[path] is not head
-        and not any(_below(token, path) for token in tokens)
-        and not any(word in path.rpartition(".")[2].lower() for word in _NOT_VISION_NAMES)
-        and _has_parameters(path, modules)
-    ]
-    inside_model = [path for path in candidates if _below(path, model_path) and path != model_path]
-    fit = [path for path in candidates if path not in inside_model or _could_encode(path, modules, lists)]
-    towers = [path for path in fit if _takes_pixels(path, modules) and any(_below(each, path) for each in lists)]
-    towers = towers or [path for path in fit if _takes_pixels(path, modules)]
-    return tuple(Part(path, path in towers) for path in fit)
+    fit: list[str] = []
+    for position, parent in enumerate(tree.parents):
+        path = tree.paths[position]
+        if parent < 0 or path in on_path or tree.paths[parent] not in on_path or tree.paths[parent] == blocks_path:
+            continue
+        name = path.rpartition(".")[2].lower()
+        is_other = tree.modules[position] is head or any(word in name for word in _NOT_VISION_NAMES)
+        holds_tokens = any(is_below(token, path) for token in token_paths)
+        if is_other or holds_tokens or not any(module._parameters for module in tree.under(path)):
+            continue
+        # Beside its blocks a language model has norms and positions, which do not see images.
+        if not is_below(path, model_path) or not model_path or _could_encode(path, tree, lists):
+            fit.append(path)
+    fit = [path for path in fit if model_path or _could_encode(path, tree, lists)]
+    towers = [path for path in fit if _takes_pixels(path, tree)]
+    with_blocks = [path for path in towers if any(is_below(each, path) for each in lists)]
+    return tuple(Part(path, path in (with_blocks or towers)) for path in fit)
 
 
-def _could_encode(path: str, modules: Mapping[str, Any], lists: Mapping[str, int]) -> bool:
-    """What lies inside the language model beside its blocks is mostly norms and positions: those do not see images."""
-    return _takes_pixels(path, modules) or any(_below(each, path) for each in lists)
+def _could_encode(path: str, tree: ModuleTree, lists: Mapping[str, int]) -> bool:
+    return _takes_pixels(path, tree) or any(is_below(each, path) for each in lists)
 
 
-def _takes_pixels(path: str, modules: Mapping[str, Any]) -> bool:
-    if getattr(modules[path], "main_input_name", "") == "pixel_values":
+def _takes_pixels(path: str, tree: ModuleTree) -> bool:
+    if getattr(tree.at(path), "main_input_name", "") == "pixel_values":
         return True
-    return any(type(module).__name__ in ("Conv2d", "Conv3d") for _, module in walk(modules[path]))
+    return any(type(module).__name__ in ("Conv2d", "Conv3d") for module in tree.under(path))
 
 
-def _has_parameters(path: str, modules: Mapping[str, Any]) -> bool:
-    return any(module._parameters for _, module in walk(modules[path]))
-
-
-def _inner_projector(modules: Mapping[str, Any], tower: str, lists: Mapping[str, int], root: Any) -> str | None:
+def _inner_projector(tree: ModuleTree, tower: str, lists: Mapping[str, int], width: int | None) -> str | None:
     """The direct child of a tower that maps to the language model's width, as in towers that merge patches."""
-    width = _hidden_size(root)
     after_blocks = False
-    for path, module in modules.items():
-        if not _below(path, tower) or path == tower or ancestors(path)[1] != tower:
+    for path in tree.paths_under(tower)[1:]:
+        if tree.parent(path) != tower:
             continue
         if path in lists:
             after_blocks = True
-        elif after_blocks and _last_width(path, modules) == width and module._modules:
+        elif after_blocks and tree.at(path)._modules and _last_width(path, tree) == width:
             return path
     return None
 
 
 def _hidden_size(root: Any) -> int | None:
-    config = getattr(root, "config", None)
-    text: Any = getattr(config, "text_config", None) or config
-    size = getattr(text, "hidden_size", None)
+    config: Any = getattr(root, "config", None)
+    size = getattr(getattr(config, "text_config", None) or config, "hidden_size", None)
     return size if isinstance(size, int) else None
 
 
-def _last_width(path: str, modules: Mapping[str, Any]) -> int | None:
-    widths = [getattr(module, "out_features", None) for _, module in walk(modules[path])]
+def _last_width(path: str, tree: ModuleTree) -> int | None:
+    widths = [getattr(module, "out_features", None) for module in tree.under(path)]
     return next((width for width in reversed(widths) if width is not None), None)
 
 
-def _has_cross_attention(modules: Mapping[str, Any], model_path: str) -> bool:
-    below = list(walk(modules[model_path]))
-    names = {type(module).__name__ for _, module in below}
-    attributes = {path.rpartition(".")[2] for path, _ in below}
-    marked = any("crossattention" in name.lower() for name in names)
-    return marked or bool(attributes & {"cross_attn", "crossattention", "encoder_attn", "EncDecAttention"})
+def _has_cross_attention(tree: ModuleTree, model_path: str) -> bool:
+    if any("crossattention" in name.lower() for name in {type(module).__name__ for module in tree.under(model_path)}):
+        return True
+    return any(path.rpartition(".")[2] in _CROSS_ATTENTION_NAMES for path in tree.paths_under(model_path))

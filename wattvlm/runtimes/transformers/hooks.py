@@ -10,9 +10,9 @@ from contextvars import ContextVar
 from typing import Any
 
 from wattvlm.runtimes.transformers.calls import ObservedCall
-from wattvlm.runtimes.transformers.discovery import ancestors
 from wattvlm.runtimes.transformers.inputs import feature_rows
 from wattvlm.runtimes.transformers.loose import entries_of, is_tensor
+from wattvlm.runtimes.transformers.tree import ancestors
 
 current_call: ContextVar[ObservedCall | None] = ContextVar("wattvlm_call", default=None)
 """The call that the running code belongs to. Threads have contexts of their own, so their calls stay apart."""

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary, ref
 
-from wattvlm.runtimes.transformers.discovery import Layout, ancestors, find_layout, module_at
+from wattvlm.runtimes.transformers.discovery import Layout, find_layout
 from wattvlm.runtimes.transformers.loose import entries_of
 from wattvlm.runtimes.transformers.model_facts import facts_of
+from wattvlm.runtimes.transformers.tree import ModuleTree, ancestors, module_at
 
 _PLACEHOLDER_NAME = re.compile(
     r"^(image|img|video|img_context|image_pad|video_pad|image_patch|media_placeholder)_token_(id|index)$"
@@ -76,8 +77,9 @@ class ModelMemory:
 
 
 def _learn(root: Any) -> KnownModel:
-    layout = find_layout(root)
-    facts = facts_of(root, layout)
+    tree = ModuleTree(root)
+    layout = find_layout(root, tree)
+    facts = facts_of(root, layout, tree)
     paths = [part.path for part in layout.parts]
     if layout.inner_projector is not None:
         paths.append(layout.inner_projector)
@@ -85,7 +87,7 @@ def _learn(root: Any) -> KnownModel:
     if layout.blocks is not None:
         paths.append(layout.blocks)
     unique = dict.fromkeys(paths)
-    modules = tuple((path, ref(module_at(root, path))) for path in unique)
+    modules = tuple((path, ref(tree.at(path))) for path in unique)
     return KnownModel(layout, facts.to_json(), facts.device.partition(",")[0], _placeholders(root), modules)
 
 

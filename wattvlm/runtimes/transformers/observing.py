@@ -9,14 +9,15 @@ from typing import Any
 from weakref import ref
 
 from wattvlm.runtimes.transformers.calls import ObservedCall, monotonic_ns
+from wattvlm.runtimes.transformers.closing import write_prompt_counts
 from wattvlm.runtimes.transformers.device_time import cuda_stream_times
-from wattvlm.runtimes.transformers.discovery import walk
 from wattvlm.runtimes.transformers.hooks import current_call, watch_modules
 from wattvlm.runtimes.transformers.inputs import given_features, prompts, token_ids
 from wattvlm.runtimes.transformers.loops import OpenLoops
 from wattvlm.runtimes.transformers.loose import class_of, is_tensor
 from wattvlm.runtimes.transformers.models import ModelMemory
 from wattvlm.runtimes.transformers.pending import PendingCalls
+from wattvlm.runtimes.transformers.tree import ModuleTree
 from wattvlm.trace import Mark, MarkSink
 
 Method = Callable[..., Any]
@@ -88,7 +89,8 @@ class Observer:
             call = current_call.get()
             if call is not None:
                 try:
-                    call.ticked()
+                    if call.ticked() and call.stream is None:
+                        write_prompt_counts(call)
                 except Exception as error:
                     self.fault(call, error)
             return method(self_, *args, **kwargs)
@@ -108,7 +110,7 @@ class Observer:
                 if not self.is_open or (is_wanted is not None and not is_wanted(self_)):
                     return method(self_, *args, **kwargs)
                 return self._bare_call(method, self_, args, kwargs)
-            if call.forward_depth or call.aside or call.parts is None or id(self_) not in call.parts.on_path:
+            if call.is_stepping or call.forward_depth or call.aside or id(self_) not in call.on_path:
                 return method(self_, *args, **kwargs)
             self._forward_starts(call, args, kwargs)
             try:
@@ -289,4 +291,4 @@ def _is_aside(call: ObservedCall, model: Any, kwargs: Mapping[str, Any]) -> bool
         return True
     if not call.ticks_expected or model is call.model or call.model is None:
         return False
-    return not any(module is model for _, module in walk(call.model))
+    return not ModuleTree(call.model).paths_of(model)

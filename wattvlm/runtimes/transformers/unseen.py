@@ -2,6 +2,9 @@
 
 Compiling runs every Python frame that it meets through the compiler. Ours are to run as they are: neither counted among
 the user's frames nor a reason to break the user's graph. Where our code is traced inside a graph it does nothing.
+
+One price is left: a graph that is first compiled while a meter is open is guarded by the class's __call__ and compiled
+once more after the last meter has closed. A graph compiled before is never compiled again.
 """
 
 from __future__ import annotations
