@@ -225,6 +225,13 @@ def test_idle_is_measured_outside_the_block_and_net_is_absent_where_there_is_non
         unseen.joules("decode", above_idle=True)
 
 
+def test_a_counter_gives_idle_power_to_the_sharpness_of_its_ticks():
+    slow = replace(GPU, period_ns=100 * MS, phase_ns=37 * MS)
+    idle = analyze(played(block(500, 3000), sensors=(slow,))).idle["gpu"]
+    assert idle.seen_ns == pytest.approx(900 * MS + 400 * MS, abs=5 * MS)
+    assert idle.interval_w[1] - idle.interval_w[0] < 3.0
+
+
 def test_a_block_that_has_not_ended_lasts_until_now_and_is_no_idle():
     marks = [mark for mark in [*block(), *call_marks(1, 1000, 2000)] if mark.kind != "block_end"]
     report = analyze(played(marks))

@@ -47,13 +47,13 @@ def idle_of(found: DomainCurves, recording: Recording, quiet: Stretches) -> Idle
 
 
 def _counted(curve: Curve, found: DomainCurves, readings: Readings, quiet: Stretches) -> Idle | None:
-    """A counter's joules from the first to the last tick of each stretch; its first tick of all was not seen."""
+    """A counter's joules from the first to the last sharp tick of each stretch; its very first tick was not seen."""
     stretches: list[Window] = []
     for window in quiet:
         first, end = _inside(readings, window.start_ns, window.end_ns)
-        first = max(first, 1)
-        if end - first >= LEAST_READINGS:
-            stretches.append(Window(int(readings.time_ns[first]), int(readings.time_ns[end - 1])))
+        sharp = _sharp(readings, max(first, 1), end)
+        if len(sharp) >= LEAST_READINGS:
+            stretches.append(Window(int(readings.time_ns[sharp[0]]), int(readings.time_ns[sharp[-1]])))
     seen_ns = duration_ns(stretches)
     if not seen_ns:
         return None
@@ -62,6 +62,15 @@ def _counted(curve: Curve, found: DomainCurves, readings: Readings, quiet: Stret
         float(column[0]) / seen_ns * NS_PER_S for column in (joules.middle_j, joules.low_j, joules.high_j)
     )
     return Idle(power_w, (low_w, high_w), round(seen_ns))
+
+
+def _sharp(readings: Readings, first: int, end: int) -> list[int]:
+    """The readings of a stretch that were not caught late: their brackets are about as narrow as the others'."""
+    widths_ns = readings.time_ns[first:end] - readings.unchanged_at_ns[first:end]
+    if not len(widths_ns):
+        return []
+    narrow = widths_ns <= 2 * float(np.median(widths_ns))
+    return [first + int(index) for index in np.flatnonzero(narrow)]
 
 
 def _reported(curve: Curve, found: DomainCurves, readings: Readings, quiet: Stretches) -> Idle | None:

@@ -94,11 +94,11 @@ def recover_ticks(channel: Channel, readings: Readings, origin_ns: int, limit_w:
         return None
     edges = _edges(channel, readings, changed, origin_ns)
     steps_j, why = _steps(channel, edges, limit_w)
-    early_s = _without_staleness(edges, why)
+    early_s = _without_staleness(edges, why) if is_free_running(channel) else edges.early_s
     least_j = _least(channel, steps_j, early_s, edges.late_s, limit_w)
     stretches, breaks = _split(early_s, edges.late_s, steps_j, least_j, why)
     notes = tuple(
-        f"{channel.name}: {why[index]} at {format_ns(edges.late_s[index] * NS_PER_S)} into the recording; the joules of "
+        f"{channel.name}: {why[index]} at {format_ns(edges.late_s[index] * NS_PER_S)} into the recording; joules of "
         f"{format_ns((edges.late_s[index + 1] - edges.late_s[index]) * NS_PER_S)} are known only within bounds for it"
         for index in sorted(why)
     )
@@ -154,7 +154,10 @@ def _steps(channel: Channel, edges: _Edges, limit_w: float | None) -> tuple[Floa
 
 
 def _without_staleness(edges: _Edges, why: dict[int, str]) -> Floats:
-    """Brackets of the last ticks before breaks: a free-running counter may have stood still since the read before."""
+    """Brackets where the last ticks before breaks of a free-running counter begin at the read before.
+
+    It may have stood still since then. The recording's last tick is one of them, since nothing is known after it.
+    """
     early_s: Floats = np.array(edges.early_s, dtype=np.float64)
     for index in (*why, len(early_s) - 1):
         early_s[index] = min(early_s[index], edges.older_read_s[index])
