@@ -110,6 +110,14 @@ def test_a_power_above_the_stated_largest_is_told_and_does_not_break_the_bounds(
     assert holds(simulation)
 
 
+@pytest.mark.parametrize("max_power_w", [float("inf"), 0.0, -1.0])
+def test_a_largest_power_without_meaning_is_no_largest_power(max_power_w):
+    found, plain = session(max_power_w=max_power_w), session(max_power_w=None)
+    assert analyze(found.recording).block.energies["gpu"].energy.interval_j == pytest.approx(
+        analyze(plain.recording).block.energies["gpu"].energy.interval_j
+    )
+
+
 def test_readings_out_of_order_are_put_in_order():
     recording = session().recording
     readings = recording.readings["gpu-0/board"]

@@ -17,8 +17,12 @@ from numpy.typing import NDArray
 from wattvlm.attribution.windows import SLACK_SIGMAS, Stretches, Window, clipped, difference, duration_ns, union
 from wattvlm.recording import Recording
 from wattvlm.trace import HOST, PREPROCESS, Block, CallTrace, Phase, Span, Trace
+from wattvlm.units import NS_PER_S
 
 OVERLAP_WORTH_SAYING_NS = 1_000_000
+
+LARGEST_SLACK_NS = 3_600 * NS_PER_S
+"""A boundary that is less sure than an hour is not known at all; larger numbers only overflow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,7 @@ def _spans(phase: Phase, on_devices: bool) -> Sequence[Span]:
 
 
 def _window(span: Span) -> Window:
-    slack_ns = SLACK_SIGMAS * span.boundary_std_ns
+    slack_ns = min(SLACK_SIGMAS * span.boundary_std_ns, LARGEST_SLACK_NS)
     return Window(span.start_ns, max(span.start_ns, span.end_ns), slack_ns, slack_ns)
 
 

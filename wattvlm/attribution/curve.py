@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Protocol
 
 from wattvlm.attribution.ticks import Counts, Floats, Times
@@ -55,6 +56,6 @@ class Curve(Protocol):
 
 def limit_of(channel: Channel) -> float | None:
     """The largest power in the sensor's own joules: the stated one, with the sensor's gain at its 95 % end."""
-    if channel.max_power_w is None:
+    if channel.max_power_w is None or not isfinite(channel.max_power_w) or channel.max_power_w <= 0:
         return None
     return channel.max_power_w * (1.0 + TWO_SIDED_95 * channel.gain_std_fraction)
