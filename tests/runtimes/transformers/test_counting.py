@@ -84,7 +84,9 @@ def test_kept_tokens_are_never_more_than_entered(visual, first, last, batch):
 
 def test_nothing_pruned_is_no_count():
     assert kept_count(16, 22, 22, 1) is None
-    assert kept_count(16, 22, 14, 1).value == 8
+    pruned = kept_count(16, 22, 14, 1)
+    assert pruned is not None
+    assert pruned.value == 8
 
 
 @pytest.mark.parametrize(

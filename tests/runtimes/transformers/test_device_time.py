@@ -5,7 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wattvlm.runtimes.transformers.device_time import StreamTimes
+from wattvlm.runtimes.transformers.device_time import DeviceBoundary, StreamTimes
+from wattvlm.runtimes.transformers.runtime import TransformersRuntime
+from wattvlm.trace import DECODE, PREFILL, VISION_ENCODE, Mark, assemble
 
 MS = 1_000_000
 
@@ -59,6 +61,12 @@ def run(machine: Machine, phases: list[tuple[str, int]]) -> tuple[StreamTimes, d
     return times, truth
 
 
+def boundaries(times: StreamTimes) -> tuple[DeviceBoundary, ...]:
+    found = times.resolve()
+    assert found is not None
+    return found
+
+
 def test_nothing_is_resolved_and_nobody_waits_while_the_device_works():
     machine = Machine()
     times, _ = run(machine, [("start", 50 * MS), ("end", 0)])
@@ -76,7 +84,7 @@ def test_every_boundary_lies_within_its_stated_error(skew_ns, durations, late_ns
     machine = Machine(skew_ns)
     times, truth = run(machine, [*((f"b{index}", each) for index, each in enumerate(durations)), ("end", 0)])
     machine.now_ns = max(machine.now_ns, machine.busy_until_ns) + late_ns
-    found = {each.name: each for each in times.resolve()}
+    found = {each.name: each for each in boundaries(times)}
     assert set(found) == set(truth)
     for name, time_ns in truth.items():
         reach_ns = found[name].std_ns * 12**0.5 / 2 + 10
@@ -86,7 +94,7 @@ def test_every_boundary_lies_within_its_stated_error(skew_ns, durations, late_ns
 def test_an_idle_device_asked_at_once_gives_sharp_boundaries():
     machine = Machine()
     times, truth = run(machine, [("start", 0), ("end", 0)])
-    for each in times.resolve():
+    for each in boundaries(times):
         assert abs(each.time_ns - truth[each.name]) < 10_000
         assert each.std_ns < 10_000
 
@@ -95,7 +103,60 @@ def test_a_boundary_recorded_again_is_where_it_was_last():
     machine = Machine()
     times, truth = run(machine, [("vision_end", 3 * MS), ("vision_end", 2 * MS), ("end", 0)])
     machine.now_ns = machine.busy_until_ns
-    found = {each.name: each.time_ns for each in times.resolve()}
+    found = {each.name: each.time_ns for each in boundaries(times)}
     assert list(found) == ["vision_end", "end"]
     assert abs(found["end"] - found["vision_end"] - 2 * MS) < 1_000
     assert truth["end"] - truth["vision_end"] == 2 * MS
+
+
+class LateMachine(Machine):
+    """A device that has done nothing until it is released."""
+
+    released = False
+
+    def new_event(self) -> Event:
+        machine = self
+
+        class Late(Event):
+            def query(self) -> bool:
+                return machine.released and super().query()
+
+        return Late(self)
+
+
+def watched_call(machine, tiny, generate):
+    """Marks of one generate whose device boundaries are told by a machine of ours."""
+    marks: list[Mark] = []
+
+    def times(device: str) -> StreamTimes:
+        return StreamTimes("cuda:0", machine.new_event, machine.monotonic_ns, lambda: 123)
+
+    runtime = TransformersRuntime(times)
+    runtime.install(marks.append)
+    generate(tiny("llava"))
+    return runtime, marks
+
+
+def test_a_call_on_a_device_has_spans_on_both_clocks(tiny, generate):
+    runtime, marks = watched_call(Machine(), tiny, generate)
+    runtime.uninstall()
+    (call,) = assemble(marks).calls
+    assert call.peak_memory_bytes == 123
+    for name in (VISION_ENCODE, PREFILL, DECODE):
+        phase = call.phase(name)
+        assert phase is not None
+        assert {span.device for span in phase.spans} == {"host", "cuda:0"}
+        assert all(span.duration_ns >= 0 for span in phase.spans)
+    assert (call.tokens.visual_input, call.tokens.text_input, call.tokens.output) == (16, 8, 5)
+
+
+def test_work_that_ends_after_the_block_is_marked_when_it_has_ended(tiny, generate):
+    machine = LateMachine()
+    runtime, marks = watched_call(machine, tiny, generate)
+    runtime.uninstall()
+    assert {mark.device for mark in marks} == {"host"}
+    machine.released = True
+    runtime.settle()
+    assert {mark.device for mark in marks} == {"host", "cuda:0"}
+    (call,) = assemble(marks).calls
+    assert (call.tokens.visual_input, call.tokens.output) == (16, 5)

@@ -17,6 +17,7 @@ from transformers.generation.utils import GenerationMixin
 from wattvlm.runtimes import Runtime, Settles, WatchesModels, next_call_id, own_runtimes
 from wattvlm.runtimes.transformers.calls import ObservedCall
 from wattvlm.runtimes.transformers.runtime import TransformersRuntime
+from wattvlm.trace import Mark
 
 PATCHED = [
     (GenerationMixin, "generate"),
@@ -27,6 +28,10 @@ PATCHED = [
     (hf.ProcessorMixin, "apply_chat_template"),
     (nn.Module, "__init_subclass__"),
 ]
+
+
+def nowhere(mark):
+    """A sink that keeps nothing."""
 
 
 def held():
@@ -45,7 +50,7 @@ def test_hooks_and_patches_are_gone(name, tiny, generate):
     generate(model)
     before, hooks, finders = held(), hooks_of(model.model), list(sys.meta_path)
     runtime = TransformersRuntime()
-    runtime.install([].append)
+    runtime.install(nowhere)
     generate(model)
     model.model(**model.inputs)
     assert hooks_of(model.model) == hooks  # already at the end of each call
@@ -65,7 +70,7 @@ def test_a_call_broken_off_leaves_no_hook(tiny, generate, watched):
 
 def test_a_class_defined_meanwhile_is_unwrapped_too():
     runtime = TransformersRuntime()
-    runtime.install([].append)
+    runtime.install(nowhere)
 
     class Meanwhile(nn.Module):
         def generate(self):
@@ -79,7 +84,7 @@ def test_a_class_defined_meanwhile_is_unwrapped_too():
 def test_what_someone_else_patched_meanwhile_stays_theirs():
     before = GenerationMixin.generate
     runtime = TransformersRuntime()
-    runtime.install([].append)
+    runtime.install(nowhere)
 
     def theirs(self):
         return None
@@ -91,7 +96,8 @@ def test_what_someone_else_patched_meanwhile_stays_theirs():
 
 
 def test_it_takes_as_many_uninstalls_as_installs(tiny, generate):
-    before, marks = held(), []
+    before = held()
+    marks: list[Mark] = []
     runtime = TransformersRuntime()
     runtime.install(marks.append)
     runtime.install(marks.append)

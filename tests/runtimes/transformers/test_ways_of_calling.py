@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 import torch
@@ -236,3 +237,53 @@ def test_an_image_processor_called_directly_is_preprocessing(tiny, generate, wat
     assert [phase.name for phase in call.phases] == ["preprocess", VISION_ENCODE, PREFILL, DECODE]
     assert len(call.phases[0].spans) == 1
     assert call.phases[0].spans[0].end_ns <= call.start_ns
+
+
+class TwoStage(hf.ProcessorMixin):
+    """A processor that uses another and has a chat template."""
+
+    def __init__(self, inner):
+        self.inner = inner
+
+    def __call__(self, images):
+        return self.inner(images, return_tensors="pt")
+
+    def apply_chat_template(self, images, tokenize=False, **kwargs):
+        return self(images) if tokenize else "<image> what is it?"
+
+
+def test_processors_inside_each_other_are_one_phase(watched):
+    processor = TwoStage(hf.CLIPImageProcessorPil(size={"shortest_edge": 32}))
+    image = torch.zeros(3, 40, 40, dtype=torch.uint8).numpy()
+    processor.apply_chat_template(image, tokenize=True)
+    assert [mark.kind for mark in watched.marks] == ["phase_start", "phase_end"]
+    assert {mark.name for mark in watched.marks} == {"preprocess"}
+
+
+def test_writing_a_prompt_is_no_preprocessing(watched):
+    TwoStage(None).apply_chat_template(None)
+    assert watched.marks == []
+
+
+def test_a_processor_that_fails_ends_its_phase(watched):
+    with pytest.raises(TypeError):
+        TwoStage(None)(None)
+    assert [mark.kind for mark in watched.marks] == ["phase_start", "phase_end"]
+
+
+def test_a_long_call_tells_its_prompt_and_its_steps_before_it_ends(tiny, watched):
+    """A killed process leaves what was written by then. The step is made long, not the test: one slow token."""
+    seen: list[str] = []
+
+    class Slow(hf.LogitsProcessor):
+        def __call__(self, input_ids, scores):
+            if input_ids.shape[1] == 24 + 1:
+                time.sleep(0.3)
+            if input_ids.shape[1] == 24 + 3:
+                seen.extend(mark.name for mark in watched.marks if mark.kind == "count")
+            return scores
+
+    model = tiny("llava")
+    model.model.generate(**model.inputs, **NEW, logits_processor=[Slow()])
+    assert {"decode_steps", "text_input", "visual_input"} <= set(seen)
+    assert watched.call().decode_steps == 4

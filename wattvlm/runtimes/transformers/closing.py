@@ -15,7 +15,6 @@ from wattvlm.runtimes.transformers.counting import (
     output_count,
     prompt_counts,
 )
-from wattvlm.runtimes.transformers.device_time import peak_memory_bytes
 from wattvlm.runtimes.transformers.loose import is_tensor
 
 
@@ -41,8 +40,8 @@ def write_counts(call: ObservedCall) -> None:
     output = _output(call) if call.is_complete else _output_so_far(call)
     if output is not None:
         call.count(now_ns, output.name, output.value, output.how)
-    if call.stream is not None:
-        peak_bytes = peak_memory_bytes(call.stream.device)
+    if call.stream is not None and call.stream.peak_memory_bytes is not None:
+        peak_bytes = call.stream.peak_memory_bytes()
         call.count(now_ns, "peak_memory_bytes", peak_bytes, "torch's peak of allocated memory, of the process so far")
 
 

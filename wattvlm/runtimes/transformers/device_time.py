@@ -44,12 +44,18 @@ class StreamTimes:
     """The boundaries of one call on one device's current stream.
 
     device: torch's name, "cuda:0". new_event: makes an event that has timing. monotonic_ns: the host's clock.
+    peak_memory_bytes: the most that was allocated on the device since the process began or the program reset it.
     """
 
     def __init__(
-        self, device: str, new_event: Callable[[], DeviceEvent], monotonic_ns: Callable[[], int] = time.monotonic_ns
+        self,
+        device: str,
+        new_event: Callable[[], DeviceEvent],
+        monotonic_ns: Callable[[], int] = time.monotonic_ns,
+        peak_memory_bytes: Callable[[], int] | None = None,
     ) -> None:
         self.device = device
+        self.peak_memory_bytes = peak_memory_bytes
         self._new_event = new_event
         self._monotonic_ns = monotonic_ns
         self._recorded: dict[str, tuple[str, int, DeviceEvent]] = {}
@@ -97,15 +103,11 @@ def cuda_stream_times(device: str) -> StreamTimes | None:
         return None
     index: Any = torch.device(device).index
     on_device = f"cuda:{cuda.current_device() if index is None else index}"
-    return StreamTimes(on_device, lambda: _CudaEvent(cuda, on_device))
 
+    def peak_memory_bytes() -> int:
+        return int(cuda.max_memory_allocated(on_device))
 
-def peak_memory_bytes(device: str) -> int:
-    """Bytes that torch had allocated on a device at most since the process began or the program reset it."""
-    import torch
-
-    cuda: Any = torch.cuda
-    return int(cuda.max_memory_allocated(device))
+    return StreamTimes(on_device, lambda: _CudaEvent(cuda, on_device), peak_memory_bytes=peak_memory_bytes)
 
 
 class _CudaEvent:

@@ -10,7 +10,7 @@ from weakref import ref
 
 from wattvlm.runtimes.transformers.calls import ObservedCall, monotonic_ns
 from wattvlm.runtimes.transformers.closing import write_prompt_counts
-from wattvlm.runtimes.transformers.device_time import cuda_stream_times
+from wattvlm.runtimes.transformers.device_time import StreamTimes, cuda_stream_times
 from wattvlm.runtimes.transformers.hooks import current_call, watch_modules
 from wattvlm.runtimes.transformers.inputs import given_features, prompts, token_ids
 from wattvlm.runtimes.transformers.loops import OpenLoops
@@ -26,11 +26,14 @@ Method = Callable[..., Any]
 class Observer:
     """Opens, follows and closes calls. None of its methods raises; a fault becomes one note.
 
+    sink: gets the marks of calls that begin from now on; a call keeps the sink that it began with.
+    stream_times: the device's clock for a model on that device, None for one that the host's own clock times.
     is_open: whether calls are observed. Others may hold on to a wrap (torch.compile binds it): closed, it passes on.
     """
 
-    def __init__(self, sink: MarkSink) -> None:
-        self._sink = sink
+    def __init__(self, sink: MarkSink, stream_times: Callable[[str], StreamTimes | None] = cuda_stream_times) -> None:
+        self.sink = sink
+        self._stream_times = stream_times
         self.is_open = False
         self._models = ModelMemory()
         self._loops = OpenLoops()
@@ -131,7 +134,7 @@ class Observer:
             self._pending.resolve()
             known, parts = self._models.recall(model)
             given = {**dict(zip(names, args)), **kwargs} if args else kwargs
-            call = ObservedCall(self._sink, model, known, parts, given, cuda_stream_times(known.device))
+            call = ObservedCall(self.sink, model, known, parts, given, self._stream_times(known.device))
             call.is_bare = is_bare
             call.prompts = prompts(given)
             call.cached_length = _cached_length(given)
@@ -235,7 +238,7 @@ class Observer:
                 f"A model call could not be followed ({what}); its outputs are not touched, but its phases or token "
                 "counts may be missing. Cure: mark them with m.phase() and m.tokens(), and report this line"
             )
-            self._sink(Mark(monotonic_ns(), "note", 0 if call is None else call.call_id, text=text))
+            self.sink(Mark(monotonic_ns(), "note", 0 if call is None else call.call_id, text=text))
         except Exception:
             return  # nothing may reach the user's call
 

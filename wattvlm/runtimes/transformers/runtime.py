@@ -16,6 +16,7 @@ from wattvlm.runtimes.transformers.patching import Patches
 from wattvlm.trace import Mark, MarkSink
 
 if TYPE_CHECKING:
+    from wattvlm.runtimes.transformers.device_time import StreamTimes
     from wattvlm.runtimes.transformers.observing import Observer
 
 SETTLE_PATIENCE_NS = 1_000_000_000
@@ -24,11 +25,15 @@ OnArrival = Callable[[ModuleType], None]
 
 
 class TransformersRuntime:
-    """Sees generate and bare calls of every model that torch and transformers run in this process."""
+    """Sees generate and bare calls of every model that torch and transformers run in this process.
+
+    stream_times: how a device's clock is read, given the device's name; None is torch's own events on CUDA devices.
+    """
 
     name = "transformers"
 
-    def __init__(self) -> None:
+    def __init__(self, stream_times: Callable[[str], StreamTimes | None] | None = None) -> None:
+        self._stream_times = stream_times
         self._lock = threading.RLock()
         self._installed = 0
         self._sink: MarkSink | None = None
@@ -40,6 +45,8 @@ class TransformersRuntime:
     def install(self, sink: MarkSink) -> None:
         with self._lock:
             self._sink = sink
+            if self._observer is not None:
+                self._observer.sink, self._observer.is_open = sink, True
             self._installed += 1
             if self._installed > 1:
                 return
@@ -54,8 +61,6 @@ class TransformersRuntime:
                 }
             )
             self._arrivals.start()
-            if self._observer is not None:
-                self._observer.is_open = True
 
     def uninstall(self) -> None:
         with self._lock:
@@ -134,7 +139,9 @@ class TransformersRuntime:
         from wattvlm.runtimes.transformers.observing import Observer
 
         if self._observer is None:
-            self._observer = Observer(self._emit)
+            times = self._stream_times
+            sink = self._sink or self._emit
+            self._observer = Observer(sink) if times is None else Observer(sink, times)
             self._observer.is_open = True
         return self._observer
 
