@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from tests.sampling.programs import ROOT, printed
+from wattvlm.sampling.journal import segments
+from wattvlm.sampling.needs import read_needs
 from wattvlm.sampling.sampler import Sampler, shared_sampler
 from wattvlm.sensing import ProbeSource
 from wattvlm.trace import Mark
@@ -218,6 +220,22 @@ def test_marks_of_many_threads_are_all_there(start):
     notes = [mark for mark in recording.marks if mark.kind == "note"]
     assert len(notes) == 800
     assert all(mark.text == f"thread {mark.lane}" * 30 for mark in notes)
+
+
+def test_readings_and_marks_are_kept_until_their_meter_is_forgotten(start):
+    sampler = start(source("Power"))
+    long_text = "x" * 100_000
+    metered(sampler, 0.0, meter_id=1, inside=lambda: [sampler.mark(Mark(1, "note", text=long_text)) for _ in range(50)])
+    metered(sampler, 0.0, meter_id=2)
+    needs = read_needs(sampler.folder)
+    assert (needs.open_blocks, needs.kept_blocks) == (0, 2)
+    assert len(segments(sampler.folder, "marks")) == 2
+    sampler.forget(1)
+    assert read_needs(sampler.folder).kept_blocks == 1
+    assert len(segments(sampler.folder, "marks")) == 1
+    sampler.forget(2)
+    sampler.forget(3)
+    assert not read_needs(sampler.folder).is_kept
 
 
 def test_one_sampler_serves_every_meter_of_a_process():

@@ -26,6 +26,7 @@ class LiveView:
         self._log_bytes = -1
         self._latest_ns: dict[int, int] = {}
         self._periods_ns: dict[int, int] = {}
+        self._models: set[int] = set()
         self._learned: dict[str, tuple[int | None, str]] = {}
         self._settled = False
 
@@ -40,9 +41,12 @@ class LiveView:
         return self._learned
 
     def has_first_readings(self) -> bool:
-        """Every probe is open or absent, and every channel has given a reading."""
+        """Every probe is open or absent, and every channel that measures has given a reading.
+
+        Models are not waited for: a load in percent takes 100 ms to be seen at all.
+        """
         self._look()
-        return self._settled and set(self._periods_ns) <= set(self._latest_ns)
+        return self._settled and set(self._periods_ns) - self._models <= set(self._latest_ns)
 
     def is_past(self, time_ns: int, now_ns: int) -> bool:
         """Every live channel has a reading (or a gap) later than a time, or two of its periods have gone by."""
@@ -75,6 +79,8 @@ class LiveView:
             for each in entry["channels"]:
                 index, name = each["index"], each["channel"]["name"]
                 indices[name] = index
+                if each["channel"]["method"] == "model":
+                    self._models.add(index)
                 self._periods_ns[index] = each["channel"]["update_period_ns"] or _UNKNOWN_PERIOD_NS
         elif what == "learned":
             self._learned[entry["channel"]] = entry["period_ns"], entry["how"]

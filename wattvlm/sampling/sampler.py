@@ -71,8 +71,8 @@ class Sampler:
 
     @classmethod
     def start(cls, sources: Sequence[ProbeSource] | None = None, *, clock: Clock | None = None) -> Sampler:
-        """A sampler that reads these probes (None: all of this machine); returns when each channel has given a first
-        reading, after 250 ms at most.
+        """A sampler that reads these probes (None: all of this machine); returns when each channel that measures has
+        given a first reading, after 250 ms at most.
 
         Never raises: what prevented the start is in `problem`, and becomes an absence in each recording.
         """
