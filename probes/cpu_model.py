@@ -18,7 +18,7 @@ from pathlib import Path
 from wattvlm.clock import Clock, SystemClock
 from wattvlm.errors import ProbeLost, ProbeRetry, ProbeUnavailable
 from wattvlm.probes import _cgroup, _codecarbon
-from wattvlm.sensing import Channel, PowerReading, Sensors
+from wattvlm.sensing import Channel, Domain, PowerReading, Sensors
 from wattvlm.units import NS_PER_MS, NS_PER_US
 
 PERIOD_NS = 100 * NS_PER_MS
@@ -68,6 +68,8 @@ class CpuModelProbe:
     cpus: the numbers of the CPUs this process may run on. times: CPU time counters (default: the container's where it
     has a quota, else /proc/stat, else psutil).
     """
+
+    domain: Domain = "cpu"
 
     def __init__(
         self,

@@ -15,7 +15,7 @@ from pathlib import Path
 from wattvlm.clock import Clock, SystemClock
 from wattvlm.errors import ProbeLost, ProbeUnavailable
 from wattvlm.probes import _cgroup, _codecarbon
-from wattvlm.sensing import Channel, PowerReading, Sensors
+from wattvlm.sensing import Channel, Domain, PowerReading, Sensors
 from wattvlm.units import NS_PER_MS
 
 PERIOD_NS = 100 * NS_PER_MS
@@ -43,6 +43,8 @@ class RamModelProbe:
     root: where proc and sys are. machine: the processor architecture ("x86_64", "aarch64").
     dimm_w: watts a DIMM (default: codecarbon's constant where it is installed, else the same number from here).
     """
+
+    domain: Domain = "ram"
 
     def __init__(
         self,

@@ -17,7 +17,7 @@ from typing import Any
 
 from wattvlm.clock import Clock, SystemClock
 from wattvlm.errors import ProbeLost, ProbeUnavailable
-from wattvlm.sensing import Absence, Channel, EnergyReading, PowerReading, Sensors
+from wattvlm.sensing import Absence, Channel, Domain, EnergyReading, PowerReading, Sensors
 
 RECORDING_KIND = "wattvlm recording"
 REMEDY = "give a file that Recording.save wrote"
@@ -38,6 +38,8 @@ class ReplayProbe:
 
     path: the file. clock: what "now" is. After the recording's last reading a channel is lost.
     """
+
+    domain: Domain = "node"
 
     def __init__(self, path: str | os.PathLike[str], clock: Clock | None = None) -> None:
         self._path = Path(path)

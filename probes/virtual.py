@@ -19,7 +19,7 @@ from typing import Any
 from wattvlm.clock import Clock, SystemClock
 from wattvlm.errors import ProbeLost, ProbeRetry, ProbeUnavailable
 from wattvlm.probes._virtual_sensors import Load, PowerSteps, VirtualSensor
-from wattvlm.sensing import Channel, EnergyReading, PowerReading, Sensors
+from wattvlm.sensing import Channel, Domain, EnergyReading, PowerReading, Sensors
 
 LOAD_RECORD = struct.Struct("<qd")
 
@@ -60,10 +60,11 @@ class LoadReader:
 
 
 class SensorProbe:
-    """A Probe over virtual sensors, each with its load, on any clock."""
+    """A Probe over virtual sensors, each with its load, on any clock; its domain is that of the first."""
 
     def __init__(self, sensors: Sequence[tuple[VirtualSensor, Load]], clock: Clock) -> None:
         self._sensors = {sensor.name: (sensor, load) for sensor, load in sensors}
+        self.domain: Domain = sensors[0][0].domain if sensors else "node"
         self._clock = clock
         self._attempts = dict.fromkeys(self._sensors, 0)
 

@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from time import monotonic_ns
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar, cast
 
 from wattvlm.runtimes import Runtime, Settles, WatchesModels, own_runtimes
 from wattvlm.sampling.sampler import Sampler, shared_sampler
@@ -21,13 +21,22 @@ if TYPE_CHECKING:
     from wattvlm.recording import Recording
     from wattvlm.report import Report
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result", covariant=True)
 
 TICKS_TO_WAIT_NS = 250_000_000
 """A report asked right after the block waits for the next tick of each counter: two ticks of a 100 ms counter."""
 
 IDLE_TO_SEE_NS = 500_000_000
 """How much quiet after the block the report would like to see, to know idle power."""
+
+
+class Metered(Protocol[Parameters, Result]):
+    """A function under `@meter()`: called as before; `meter` is the meter of its latest call."""
+
+    meter: Meter
+
+    def __call__(self, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Result: ...
 
 
 def meter(model: object = None, *, label: str = "", probes: Sequence[ProbeSource] | None = None) -> Meter:
@@ -69,9 +78,11 @@ class Meter:
             weakref.finalize(self, self._sampler.forget, self._id)
         return False
 
-    def __call__(self, function: Function) -> Function:
+    def __call__(self, function: Callable[Parameters, Result]) -> Metered[Parameters, Result]:
         """The function, metered at each call; its attribute `meter` is the meter of the latest call."""
-        fresh = functools.partial(Meter, self._model, label=self._label or function.__name__, probes=self._probes)
+        fresh = functools.partial(
+            Meter, self._model, label=self._label or getattr(function, "__name__", ""), probes=self._probes
+        )
         if inspect.iscoroutinefunction(function):
 
             @functools.wraps(function)
@@ -79,14 +90,14 @@ class Meter:
                 with _latest(metered_coroutine, fresh()):
                     return await function(*args, **kwargs)
 
-            return metered_coroutine  # type: ignore[return-value]  # wraps keeps the signature
+            return cast("Metered[Parameters, Result]", metered_coroutine)
 
         @functools.wraps(function)
         def metered(*args: Any, **kwargs: Any) -> Any:
             with _latest(metered, fresh()):
                 return function(*args, **kwargs)
 
-        return metered  # type: ignore[return-value]  # wraps keeps the signature
+        return cast("Metered[Parameters, Result]", metered)
 
     @contextmanager
     def phase(self, name: str) -> Generator[None, None, None]:

@@ -22,7 +22,6 @@ def test_the_data_centre_session_resolves_its_phases_and_covers_the_truth(seed):
 def test_everything_in_it_is_said_to_be_virtual():
     report = analyze(data_centre_session(0, calls=1).recording)
     assert report.virtual
-    assert report.label == "VIRTUAL"
     assert "virtual" in report.host.name
     assert all("VIRTUAL" in use.channel.device and "virtual" in use.channel.sensor for use in report.channels)
     assert all(not report.is_modelled(domain) for domain in ("gpu", "cpu"))

@@ -11,7 +11,6 @@ from wattvlm.trace import DECODE, PREFILL, PREPROCESS, VISION_ENCODE, ModelFacts
 from wattvlm.units import NS_PER_MS, NS_PER_S
 
 GPU = "gpu-virtual-0"
-LABEL = "VIRTUAL"
 
 
 def data_centre_session(seed: int | None = 0, calls: int = 20) -> Simulation:
@@ -55,7 +54,6 @@ def _script(calls: int) -> Script:
             parameters=3_754_622_976, active_parameters=3_754_622_976, vision_parameters=668_732_416, dtype="bfloat16",
             device="cuda:0", fusion="early",
         ),
-        label=LABEL,
     )  # fmt: skip
 
 
@@ -68,7 +66,7 @@ def _sensors(chance: random.Random) -> list[VirtualSensor]:
             phase_ns=chance.randrange(100 * NS_PER_MS),
             jitter_ns=3 * NS_PER_MS,
             gain=1.0 + 0.02 * (2.0 * chance.random() - 1.0),
-            gain_std_fraction=0.05 / 1.96,
+            gain_std_fraction=0.045,
             max_power_w=450.0,
             latency_ns=150_000,
             seed=chance.randrange(2**31),
