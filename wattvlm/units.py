@@ -1,5 +1,6 @@
 """The only place with unit conversion factors, and how joules, watts and times are written."""
 
+NS_PER_HOUR = 3_600_000_000_000
 NS_PER_S = 1_000_000_000
 NS_PER_MS = 1_000_000
 NS_PER_US = 1_000

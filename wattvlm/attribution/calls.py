@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from wattvlm.attribution.windows import SLACK_SIGMAS, Stretches, Window, clipped, difference, duration_ns, union
 from wattvlm.recording import Recording
 from wattvlm.trace import HOST, PREPROCESS, Block, CallTrace, Phase, Span, Trace
-from wattvlm.units import NS_PER_S
+from wattvlm.units import NS_PER_HOUR
 
 OVERLAP_WORTH_SAYING_NS = 1_000_000
 
-LARGEST_SLACK_NS = 3_600 * NS_PER_S
+LARGEST_SLACK_NS = NS_PER_HOUR
 """A boundary that is less sure than an hour is not known at all; larger numbers only overflow."""
 
 
