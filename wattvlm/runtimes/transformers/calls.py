@@ -25,6 +25,34 @@ class ObservedCall:
     sees the prompt, the first logits are ready, steps follow, the call ends. Each may be missing.
     """
 
+    prompts: int | None = None
+    is_bare = False
+    is_complete = True
+    is_stepping = False
+    ticks_expected = False
+    prompt_counted = False
+    cached_length = 0
+    aside = 0
+    ticks = 0
+    forwards = 0
+    block_steps = 0
+    forward_depth = 0
+    expansion = 1
+    ids_length: int | None = None
+    encoded_rows: int | None = None
+    last_part: str | None = None
+    given_rows: int | None = None
+    given_images: int | None = None
+    vision_started_ns: int | None = None
+    vision_ended_ns: int | None = None
+    vision_marked = False
+    first_forward_ns: int | None = None
+    first_forward_ended_ns: int | None = None
+    language_started_ns: int | None = None
+    prefill_ns: int | None = None
+    first_logits_ns: int | None = None
+    progress_ns = 0
+
     def __init__(
         self,
         sink: MarkSink,
@@ -42,40 +70,13 @@ class ObservedCall:
         self.stream: Final = stream
         self.call_id: Final = next_call_id()
         self.lane: Final = threading.get_ident()
-        self.has_encoder: Final = any(part.encodes for part in parts.layout.parts)
-        self.prompts: int | None = None
-        self.is_bare = False
-        self.is_complete = True
-        self.cached_length = 0
+        self.on_path: Final = parts.on_path
+        self.called_parts: Final = parts.called
         self.hooks: list[Any] = []
         self.outcomes: list[tuple[Any, int]] = []
-        self.on_path: Final = parts.on_path
-        self.is_stepping = False
-        self.aside = 0
-        self.ticks_expected = False
-        self.ticks = 0
-        self.forwards = 0
-        self.block_steps = 0
-        self.prompt_counted = False
-        self.forward_depth = 0
-        self.expansion = 1
-        self.ids_length: int | None = None
         self.first_lengths: list[int] = []
         self.last_lengths: list[int] = []
-        self.encoded_rows: int | None = None
         self.part_rows: dict[str, int] = {}
-        self.last_part: str | None = None
-        self.given_rows: int | None = None
-        self.given_images: int | None = None
-        self.vision_started_ns: int | None = None
-        self.vision_ended_ns: int | None = None
-        self.vision_marked = False
-        self.first_forward_ns: int | None = None
-        self.first_forward_ended_ns: int | None = None
-        self.language_started_ns: int | None = None
-        self.prefill_ns: int | None = None
-        self.first_logits_ns: int | None = None
-        self.progress_ns = 0
 
     def mark(self, kind: MarkKind, time_ns: int, name: str = "", value: float = 0.0, text: str = "") -> None:
         self.sink(Mark(time_ns, kind, self.call_id, name, self.lane, value=value, text=text))
@@ -98,11 +99,12 @@ class ObservedCall:
             self.vision_started_ns = monotonic_ns()
             if self.stream is not None:
                 self.stream.record("vision_start")
-        if not self.vision_marked and (encodes or not self.has_encoder):
+        if not self.vision_marked and (encodes or not self.known.layout.has_encoder):
             self.vision_marked = True
             self.mark("phase_start", self.vision_started_ns, VISION_ENCODE)
 
-    def part_ends(self, path: str, rows: int | None) -> None:
+    def part_ends(self, path: str, rows: int | None, encodes: bool = False) -> None:
+        """A module of the vision side has given so many rows."""
         if self.prefill_ns is not None or self.aside:
             return
         self.vision_ended_ns = monotonic_ns()
@@ -111,6 +113,8 @@ class ObservedCall:
         self.last_part = path
         if rows is not None:
             self.part_rows[path] = self.part_rows.get(path, 0) + self._unexpanded(rows)
+        if encodes and self.known.layout.inner_projector is None:
+            self.encoder_gave(rows)
 
     def encoder_gave(self, rows: int | None) -> None:
         if rows is not None and self.prefill_ns is None and not self.aside:

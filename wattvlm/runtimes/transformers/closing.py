@@ -115,6 +115,8 @@ def _images(call: ObservedCall, ids: inputs.Rows | None) -> list[Count]:
         return [] if _vision_ran(call) is not False else [Count("images", 0, "no vision side ran")]
     if call.given_images is not None and call.given_images != pixels:
         return [Count("images", call.given_images, "feature groups")]
+    if pixels == 1:
+        return [Count("images", 1, "rows of pixel_values")]
     runs = image_runs(ids, call.known.placeholders) if ids is not None else 0
     if runs in (0, pixels):
         return [Count("images", pixels, "rows of pixel_values")]

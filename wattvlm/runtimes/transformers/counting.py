@@ -159,4 +159,4 @@ def image_runs(ids: Sequence[Sequence[int]], placeholders: Collection[int]) -> i
 
 
 def _occurrences(row: Sequence[int], ids: Collection[int]) -> int:
-    return sum(1 for token in row if token in ids) if ids else 0
+    return sum(row.count(each) for each in ids)

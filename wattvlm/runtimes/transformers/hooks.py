@@ -10,9 +10,9 @@ from contextvars import ContextVar
 from typing import Any
 
 from wattvlm.runtimes.transformers.calls import ObservedCall
+from wattvlm.runtimes.transformers.discovery import Part
 from wattvlm.runtimes.transformers.inputs import feature_rows
 from wattvlm.runtimes.transformers.loose import entries_of, is_tensor
-from wattvlm.runtimes.transformers.tree import ancestors
 
 current_call: ContextVar[ObservedCall | None] = ContextVar("wattvlm_call", default=None)
 """The call that the running code belongs to. Threads have contexts of their own, so their calls stay apart."""
@@ -21,7 +21,7 @@ OnFault = Callable[[ObservedCall, Exception], None]
 
 
 def watch_modules(call: ObservedCall, on_fault: OnFault) -> None:
-    """Hook the vision side and the language model's first and last block, for this call only."""
+    """Hook what does not tell of its calls itself: projectors, the first and the last block; for this call only."""
     from torch.compiler import is_compiling
 
     parts = call.parts
@@ -32,15 +32,17 @@ def watch_modules(call: ObservedCall, on_fault: OnFault) -> None:
         """Another thread may run the same model meanwhile."""
         return not is_compiling() and current_call.get() is call
 
-    compiled = any(_is_compiled(parts.modules[path]) for path in ancestors(parts.layout.language_model or ""))
+    layout = call.known.layout
+    compiled = any(_is_compiled(parts.modules[path]) for path in layout.path_to_language)
     if compiled and call.is_bare:
         return
-    for part in parts.layout.parts:
+    for part in parts.hooked:
         module = parts.modules[part.path]
-        starts, ends = _part_hooks(call, part.path, part.encodes, ours, on_fault)
-        call.hooks.append(module.register_forward_pre_hook(starts))
+        starts, ends = _part_hooks(call, part, ours, on_fault)
+        if part.encodes or not layout.has_encoder:
+            call.hooks.append(module.register_forward_pre_hook(starts))
         call.hooks.append(module.register_forward_hook(ends))
-    inner = parts.layout.inner_projector
+    inner = layout.inner_projector
     if inner is not None:
         hook = _inner_hook(call, inner, ours, on_fault)
         call.hooks.append(parts.modules[inner].register_forward_hook(hook))
@@ -60,22 +62,19 @@ def _is_compiled(module: Any) -> bool:
 
 
 def _part_hooks(
-    call: ObservedCall, path: str, encodes: bool, ours: Callable[[], bool], on_fault: OnFault
+    call: ObservedCall, part: Part, ours: Callable[[], bool], on_fault: OnFault
 ) -> tuple[Callable[..., None], Callable[..., None]]:
     def starts(module: Any, args: Any) -> None:
         if ours():
             try:
-                call.part_starts(encodes)
+                call.part_starts(part.encodes)
             except Exception as error:
                 on_fault(call, error)
 
     def ends(module: Any, args: Any, output: Any) -> None:
         if ours():
             try:
-                rows = feature_rows(output)
-                call.part_ends(path, rows)
-                if encodes and call.known.layout.inner_projector is None:
-                    call.encoder_gave(rows)
+                call.part_ends(part.path, feature_rows(output), part.encodes)
             except Exception as error:
                 on_fault(call, error)
 

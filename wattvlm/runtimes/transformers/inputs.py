@@ -41,7 +41,7 @@ def rows_without_padding(ids: Any, mask: Any, pad_id: int | None) -> Rows:
         seen = host_rows(mask)
         width = int(ids.shape[1])
         return [
-            row if all(flags[-width:]) else [token for token, flag in zip(row, flags[-width:]) if flag]
+            [token for token, flag in zip(row, flags[-width:]) if flag] if 0 in flags else row
             for row, flags in zip(rows, seen)
         ]
     if pad_id is None:

@@ -9,7 +9,7 @@ _NOTHING: Mapping[str, Any] = {}
 
 
 def is_tensor(value: Any) -> TypeGuard[Any]:
-    return hasattr(value, "shape") and hasattr(value, "dtype") and hasattr(value, "tolist")
+    return hasattr(value, "numel") and hasattr(value, "dtype")
 
 
 def is_sequence(value: Any) -> TypeGuard[list[Any] | tuple[Any, ...]]:

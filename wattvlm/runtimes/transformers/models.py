@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary, ref
 
-from wattvlm.runtimes.transformers.discovery import Layout, find_layout
-from wattvlm.runtimes.transformers.loose import entries_of
+from wattvlm.runtimes.transformers.discovery import Layout, Part, find_layout
+from wattvlm.runtimes.transformers.loose import class_of, entries_of
 from wattvlm.runtimes.transformers.model_facts import facts_of
-from wattvlm.runtimes.transformers.tree import ModuleTree, ancestors, module_at
+from wattvlm.runtimes.transformers.tree import ModuleTree, ancestors
+
+SEES_CALLS = "wattvlm_sees_calls"
+"""Attribute of a class's __call__ that tells of each call by itself."""
 
 _PLACEHOLDER_NAME = re.compile(
     r"^(image|img|video|img_context|image_pad|video_pad|image_patch|media_placeholder)_token_(id|index)$"
@@ -19,42 +22,68 @@ _PLACEHOLDER_NAME = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """One module of a model: its path, the position of its parent among the places, its name there, and itself."""
+
+    path: str
+    parent: int
+    name: str
+    module: ref[Any]
+
+
+@dataclass(frozen=True, slots=True)
 class KnownModel:
-    """A model's layout and facts. Modules are held weakly, and by path: wrappers may put others in their place."""
+    """A model's layout and facts. Modules are held weakly, and by place: wrappers may put others there.
+
+    places: the root first, each after its parent.
+    """
 
     layout: Layout
     facts_json: str
     device: str
     placeholders: frozenset[int]
-    modules: tuple[tuple[str, ref[Any]], ...]
+    places: tuple[Place, ...]
 
     def parts_of(self, root: Any) -> PresentParts | None:
         """The modules to watch, or None if any of them is no longer where it was."""
-        present: dict[str, Any] = {}
-        for path, known in self.modules:
-            module = module_at(root, path)
-            if module is None or known() is not module:
+        found = [root]
+        for place in self.places[1:]:
+            module = found[place.parent]._modules.get(place.name)
+            if module is None or place.module() is not module:
                 return None
-            present[path] = module
-        blocks = present.get(self.layout.blocks) if self.layout.blocks is not None else None
-        on_path = frozenset(
-            id(present[path]) for path in ancestors(self.layout.language_model or "") if path in present
-        )
-        if not blocks:
-            return PresentParts(self.layout, present, None, None, on_path)
-        first, *_, last = (blocks[0], blocks[len(blocks) - 1])
-        return PresentParts(self.layout, present, first, last, on_path)
+            found.append(module)
+        return PresentParts.among({place.path: module for place, module in zip(self.places, found)}, self.layout)
 
 
 @dataclass(frozen=True, slots=True)
 class PresentParts:
-    """A known model's modules at one call. on_path: ids of the modules from the root to the language model."""
+    """A known model's modules at one call.
 
-    layout: Layout
+    on_path: ids of the modules from the root to the language model. called: id -> part, for the parts of the vision
+    side whose calls are seen without hooks. hooked: the others.
+    """
+
     modules: dict[str, Any]
     first_block: Any
     last_block: Any
     on_path: frozenset[int]
+    called: dict[int, Part]
+    hooked: list[Part]
+
+    @classmethod
+    def among(cls, modules: dict[str, Any], layout: Layout) -> PresentParts:
+        blocks = None if layout.blocks is None else modules[layout.blocks]
+        on_path = frozenset(id(modules[path]) for path in layout.path_to_language)
+        called: dict[int, Part] = {}
+        hooked: list[Part] = []
+        for part in layout.parts:
+            module = modules[part.path]
+            if part.path and hasattr(class_of(module).__call__, SEES_CALLS):
+                called[id(module)] = part
+            else:
+                hooked.append(part)
+        first, last = (blocks[0], blocks[len(blocks) - 1]) if blocks else (None, None)
+        return cls(modules, first, last, on_path, called, hooked)
 
 
 class ModelMemory:
@@ -83,12 +112,17 @@ def _learn(root: Any) -> KnownModel:
     paths = [part.path for part in layout.parts]
     if layout.inner_projector is not None:
         paths.append(layout.inner_projector)
-    paths += ancestors(layout.language_model or "")
     if layout.blocks is not None:
         paths.append(layout.blocks)
-    unique = dict.fromkeys(paths)
-    modules = tuple((path, ref(tree.at(path))) for path in unique)
-    return KnownModel(layout, facts.to_json(), facts.device.partition(",")[0], _placeholders(root), modules)
+    known = frozenset(each for path in paths for each in ancestors(path)) | {""}
+    places: list[Place] = []
+    positions: dict[str, int] = {}
+    for path in tree.paths:
+        if path in known:
+            positions[path] = len(places)
+            above, _, name = path.rpartition(".")
+            places.append(Place(path, positions[above] if path else -1, name, ref(tree.at(path))))
+    return KnownModel(layout, facts.to_json(), facts.device.partition(",")[0], _placeholders(root), tuple(places))
 
 
 def _placeholders(root: Any) -> frozenset[int]:

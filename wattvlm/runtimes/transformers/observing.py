@@ -11,11 +11,12 @@ from weakref import ref
 from wattvlm.runtimes.transformers.calls import ObservedCall, monotonic_ns
 from wattvlm.runtimes.transformers.closing import write_prompt_counts
 from wattvlm.runtimes.transformers.device_time import StreamTimes, cuda_stream_times
+from wattvlm.runtimes.transformers.discovery import Part
 from wattvlm.runtimes.transformers.hooks import current_call, watch_modules
-from wattvlm.runtimes.transformers.inputs import given_features, prompts, token_ids
+from wattvlm.runtimes.transformers.inputs import feature_rows, given_features, prompts, token_ids
 from wattvlm.runtimes.transformers.loops import OpenLoops
 from wattvlm.runtimes.transformers.loose import class_of, is_tensor
-from wattvlm.runtimes.transformers.models import ModelMemory
+from wattvlm.runtimes.transformers.models import SEES_CALLS, ModelMemory
 from wattvlm.runtimes.transformers.pending import PendingCalls
 from wattvlm.runtimes.transformers.tree import ModuleTree
 from wattvlm.trace import Mark, MarkSink
@@ -113,7 +114,12 @@ class Observer:
                 if not self.is_open or (is_wanted is not None and not is_wanted(self_)):
                     return method(self_, *args, **kwargs)
                 return self._bare_call(method, self_, args, kwargs)
-            if call.is_stepping or call.forward_depth or call.aside or id(self_) not in call.on_path:
+            if call.is_stepping or call.aside:
+                return method(self_, *args, **kwargs)
+            part = call.called_parts.get(id(self_))
+            if part is not None:
+                return self._part_call(call, part, method, self_, args, kwargs)
+            if call.forward_depth or id(self_) not in call.on_path:
                 return method(self_, *args, **kwargs)
             self._forward_starts(call, args, kwargs)
             try:
@@ -121,6 +127,7 @@ class Observer:
             finally:
                 self._forward_ends(call)
 
+        setattr(call_model, SEES_CALLS, True)
         return call_model
 
     # Calls
@@ -206,6 +213,19 @@ class Observer:
         except Exception as error:
             self.fault(call, error)
             call.release()
+        return result
+
+    def _part_call(self, call: ObservedCall, part: Part, method: Method, module: Any, args: Any, kwargs: Any) -> Any:
+        """A part of the vision side that is a model of its own."""
+        try:
+            call.part_starts(part.encodes)
+        except Exception as error:
+            self.fault(call, error)
+        result = method(module, *args, **kwargs)
+        try:
+            call.part_ends(part.path, feature_rows(result), part.encodes)
+        except Exception as error:
+            self.fault(call, error)
         return result
 
     def _forward_starts(self, call: ObservedCall, args: Any, kwargs: Mapping[str, Any]) -> None:

@@ -64,15 +64,6 @@ class ModuleTree:
         return zip(self.paths, self.modules)
 
 
-def module_at(root: Any, path: str) -> Any:
-    """The module at a dotted path now, or None."""
-    for name in path.split(".") if path else ():
-        root = root._modules.get(name)
-        if root is None:
-            return None
-    return root
-
-
 def ancestors(path: str) -> list[str]:
     """The path and all above it, lowest first, the root ("") last."""
     names = path.split(".") if path else []
