@@ -102,23 +102,22 @@ def test_output_ends_with_the_end_token_and_without_padding(tiny, watched):
     assert watched.call().tokens.output == 2 + 5
 
 
+class Spelling:
+    """A tokenizer that only decodes."""
+
+    def decode(self, ids, **kwargs):
+        return "".join(f"{token}\n" for token in ids)
+
+
 def test_a_streamer_in_a_thread_sees_what_it_always_saw(tiny, watched):
     model = tiny("llava")
-    pieces: list[list[int]] = []
-
-    class Streamer(hf.generation.streamers.BaseStreamer):
-        def put(self, value):
-            pieces.append(value.flatten().tolist())
-
-        def end(self):
-            pieces.append([])
-
-    streamer = Streamer()
+    streamer = hf.TextIteratorStreamer(Spelling(), skip_prompt=True)
     thread = threading.Thread(target=model.model.generate, kwargs={**model.inputs, **NEW, "streamer": streamer})
     thread.start()
     lane = thread.ident
+    words = "".join(streamer).split()
     thread.join()
-    assert len(pieces) == 1 + 5 + 1
+    assert len(words) == 5
     call = watched.call()
     assert call.lane == lane
     assert (call.decode_steps, call.tokens.output, call.tokens.visual_input) == (4, 5, 16)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any
 
-from wattvlm.runtimes.transformers.calls import monotonic_ns
 from wattvlm.trace import PREPROCESS, Mark, MarkKind, MarkSink
 
 _inside: ContextVar[bool] = ContextVar("wattvlm_preprocess", default=False)
@@ -23,7 +23,7 @@ def wrap_processor(
     """
 
     def mark(kind: MarkKind) -> None:
-        sink(Mark(monotonic_ns(), kind, 0, PREPROCESS, threading.get_ident()))
+        sink(Mark(time.monotonic_ns(), kind, 0, PREPROCESS, threading.get_ident()))
 
     @functools.wraps(method)
     def process(self_: Any, /, *args: Any, **kwargs: Any) -> Any:

@@ -13,6 +13,7 @@ from weakref import ref
 from wattvlm.runtimes.transformers.arriving import Arrivals
 from wattvlm.runtimes.transformers.loose import class_of, entries_of
 from wattvlm.runtimes.transformers.patching import Patches
+from wattvlm.runtimes.transformers.preprocessing import template_does_work, wrap_processor
 from wattvlm.trace import Mark, MarkSink
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class TransformersRuntime:
         self._arrivals: Arrivals | None = None
         self._observer: Observer | None = None
         self._watched: list[ref[Any]] = []
+        self._is_hidden = False
 
     def install(self, sink: MarkSink) -> None:
         with self._lock:
@@ -108,7 +110,9 @@ class TransformersRuntime:
         optimized = module.OptimizedModule
         wrapped = self._followed().wrap_call(optimized.__call__, _is_pretrained_inside)
         self._patches.replace(optimized, "__call__", wrapped)
-        hide_own_frames(module.eval_frame.skip_code)
+        if not self._is_hidden:
+            hide_own_frames(module.eval_frame.skip_code)
+            self._is_hidden = True
 
     def _on_generation(self, module: Any) -> None:
         observer, mixin = self._followed(), module.GenerationMixin
@@ -122,15 +126,11 @@ class TransformersRuntime:
         self._patches.replace(model, "__call__", self._followed().wrap_call(model.__call__))
 
     def _on_processing(self, module: Any) -> None:
-        from wattvlm.runtimes.transformers.preprocessing import template_does_work, wrap_processor
-
         wrap = functools.partial(wrap_processor, sink=self._emit)
         wrap_template = functools.partial(wrap_processor, sink=self._emit, does_work=template_does_work)
         self._patches.wrap_methods(module.ProcessorMixin, {"__call__": wrap, "apply_chat_template": wrap_template})
 
     def _on_image_processing(self, module: Any) -> None:
-        from wattvlm.runtimes.transformers.preprocessing import wrap_processor
-
         wrap = functools.partial(wrap_processor, sink=self._emit)
         self._patches.wrap_methods(module.BaseImageProcessor, {"__call__": wrap, "preprocess": wrap})
 
