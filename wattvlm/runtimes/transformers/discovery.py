@@ -137,6 +137,7 @@ def _vision_parts(
     """Modules beside the path to the blocks that could work on images."""
     model_path, blocks_path = language
     on_path = set(ancestors(blocks_path))
+    vocabulary = getattr(tree.at(token_paths[0]), "num_embeddings", -1)
     try:
         head = root.get_output_embeddings()
     except Exception:  # as for the input embedding
@@ -147,7 +148,8 @@ def _vision_parts(
         if parent < 0 or path in on_path or tree.paths[parent] not in on_path or tree.paths[parent] == blocks_path:
             continue
         name = path.rpartition(".")[2].lower()
-        is_other = tree.modules[position] is head or any(word in name for word in _NOT_VISION_NAMES)
+        is_head = tree.modules[position] is head or _last_width(path, tree) == vocabulary
+        is_other = is_head or any(word in name for word in _NOT_VISION_NAMES)
         holds_tokens = any(is_below(token, path) for token in token_paths)
         if is_other or holds_tokens or not any(module._parameters for module in tree.under(path)):
             continue
