@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from wattvlm.runtimes import next_call_id
 from wattvlm.runtimes.transformers.device_time import StreamTimes
-from wattvlm.runtimes.transformers.models import KnownModel, PresentParts
+from wattvlm.runtimes.transformers.models import KnownModel
 from wattvlm.trace import DECODE, PREFILL, VISION_ENCODE, Mark, MarkKind, MarkSink
 
 RUNTIME_NAME: Final = "transformers"
@@ -25,6 +25,7 @@ class ObservedCall:
     sees the prompt, the first logits are ready, steps follow, the call ends. Each may be missing.
     """
 
+    ids: Any = None
     prompts: int | None = None
     is_bare = False
     is_complete = True
@@ -58,20 +59,16 @@ class ObservedCall:
         sink: MarkSink,
         model: Any,
         known: KnownModel,
-        parts: PresentParts,
         given: Mapping[str, Any],
         stream: StreamTimes | None = None,
     ) -> None:
         self.sink: Final = sink
         self.known: Final = known
-        self.parts: PresentParts | None = parts
         self.model: Any = model
         self.given: Mapping[str, Any] = given
         self.stream: Final = stream
         self.call_id: Final = next_call_id()
         self.lane: Final = threading.get_ident()
-        self.on_path: Final = parts.on_path
-        self.called_parts: Final = parts.called
         self.hooks: list[Any] = []
         self.outcomes: list[tuple[Any, int]] = []
         self.first_lengths: list[int] = []
@@ -173,7 +170,8 @@ class ObservedCall:
         if self.first_logits_ns is None:
             self.first_lengths.append(length)
 
-    def last_block_starts(self, length: int) -> None:
+    def language_ends(self, length: int) -> None:
+        """So many positions are left at its last block or come out of it."""
         if self.first_logits_ns is None and not self.aside:
             self.last_lengths.append(length)
 
@@ -254,8 +252,8 @@ class ObservedCall:
     def release(self) -> None:
         """Let go of the user's model and tensors."""
         self.model = None
-        self.parts = None
         self.given = {}
+        self.ids = None
         self.outcomes = []
 
 

@@ -46,23 +46,21 @@ def write_counts(call: ObservedCall) -> None:
 
 
 def _prompt_ids(call: ObservedCall) -> inputs.Rows | None:
-    ids = inputs.token_ids(call.given)
-    if ids is None:
+    if call.ids is None:
         return None
     pad_id: int | None = None
     if call.ticks_expected:  # only generate infers a mask from padding ids; forward computes every position
         pad = inputs.generation_setting(call.given, call.model, "pad_token_id")
         ends = inputs.id_set(inputs.generation_setting(call.given, call.model, "eos_token_id"))
         pad_id = pad if isinstance(pad, int) and pad not in ends else None
-    return inputs.rows_without_padding(ids, call.given.get("attention_mask"), pad_id)
+    return inputs.rows_without_padding(call.ids, call.given.get("attention_mask"), pad_id)
 
 
 def _token_counts(call: ObservedCall, ids: inputs.Rows | None) -> Iterator[Count]:
     layout = call.known.layout
-    given_ids = inputs.token_ids(call.given)
     length = call.ids_length
     if length is None:
-        length = 0 if given_ids is None else int(given_ids.shape[1])
+        length = 0 if call.ids is None else int(call.ids.shape[1])
     prompt = Prompt(
         ids=ids,
         padded_length=length,

@@ -41,11 +41,6 @@ class Layout:
     cross_attention: bool = False
 
     @property
-    def path_to_language(self) -> list[str]:
-        """The language model and all that hold it, up to the root."""
-        return ancestors(self.language_model or "")
-
-    @property
     def has_encoder(self) -> bool:
         return any(part.encodes for part in self.parts)
 

@@ -12,7 +12,7 @@ from typing import Any
 from wattvlm.runtimes.transformers.calls import ObservedCall
 from wattvlm.runtimes.transformers.discovery import Part
 from wattvlm.runtimes.transformers.inputs import feature_rows
-from wattvlm.runtimes.transformers.loose import entries_of, is_tensor
+from wattvlm.runtimes.transformers.loose import is_tensor
 
 current_call: ContextVar[ObservedCall | None] = ContextVar("wattvlm_call", default=None)
 """The call that the running code belongs to. Threads have contexts of their own, so their calls stay apart."""
@@ -20,43 +20,38 @@ current_call: ContextVar[ObservedCall | None] = ContextVar("wattvlm_call", defau
 OnFault = Callable[[ObservedCall, Exception], None]
 
 
-def watch_modules(call: ObservedCall, on_fault: OnFault) -> None:
-    """Hook what does not tell of its calls itself: projectors, the first and the last block; for this call only."""
+def watch_modules(call: ObservedCall, modules: Sequence[Any], on_fault: OnFault) -> None:
+    """Hook what does not tell of its calls itself, for this call only. modules: at the places of the call's model."""
     from torch.compiler import is_compiling
-
-    parts = call.parts
-    if parts is None:
-        return
 
     def ours() -> bool:
         """Another thread may run the same model meanwhile."""
         return not is_compiling() and current_call.get() is call
 
-    layout = call.known.layout
-    compiled = any(_is_compiled(parts.modules[path]) for path in layout.path_to_language)
+    known, hooks = call.known, call.hooks
+    compiled = any(id(module) in known.on_path and _is_compiled(module) for module in modules)
     if compiled and call.is_bare:
         return
-    for part in parts.hooked:
-        module = parts.modules[part.path]
+    for place, part in known.hooked:
         starts, ends = _part_hooks(call, part, ours, on_fault)
-        if part.encodes or not layout.has_encoder:
-            call.hooks.append(module.register_forward_pre_hook(starts))
-        call.hooks.append(module.register_forward_hook(ends))
-    inner = layout.inner_projector
-    if inner is not None:
-        hook = _inner_hook(call, inner, ours, on_fault)
-        call.hooks.append(parts.modules[inner].register_forward_hook(hook))
-    if parts.first_block is not None and not compiled:
+        if part.encodes or not known.layout.has_encoder:
+            hooks.append(modules[place].register_forward_pre_hook(starts))
+        hooks.append(modules[place].register_forward_hook(ends))
+    if known.inner_projector is not None:
+        inner = _inner_hook(call, known.places[known.inner_projector].path, ours, on_fault)
+        hooks.append(modules[known.inner_projector].register_forward_hook(inner))
+    if known.blocks is not None and known.language_id is None and not compiled:
+        blocks = modules[known.blocks]
         first = _block_hook(call.language_starts, call, ours, on_fault)
-        call.hooks.append(parts.first_block.register_forward_pre_hook(first, with_kwargs=True))
-        if parts.last_block is not parts.first_block:
-            last = _block_hook(call.last_block_starts, call, ours, on_fault)
-            call.hooks.append(parts.last_block.register_forward_pre_hook(last, with_kwargs=True))
+        hooks.append(blocks[0].register_forward_pre_hook(first, with_kwargs=True))
+        if len(blocks) > 1:
+            last = _block_hook(call.language_ends, call, ours, on_fault)
+            hooks.append(blocks[len(blocks) - 1].register_forward_pre_hook(last, with_kwargs=True))
 
 
 def _is_compiled(module: Any) -> bool:
     """Whether torch.compile runs it: its inside is one graph, or frames in which hooks would be compiled too."""
-    held = entries_of(module)
+    held = module.__dict__
     compiled_forward = hasattr(held.get("forward"), "_torchdynamo_orig_callable")
     return compiled_forward or held.get("_compiled_call_impl") is not None or "_orig_mod" in module._modules
 

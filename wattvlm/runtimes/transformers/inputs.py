@@ -19,9 +19,8 @@ def token_ids(given: Mapping[str, Any]) -> Any:
     return None
 
 
-def prompts(given: Mapping[str, Any]) -> int | None:
+def prompts(given: Mapping[str, Any], ids: Any) -> int | None:
     """How many prompts were given, before beams or repeated sequences."""
-    ids = token_ids(given)
     if ids is not None:
         return int(ids.shape[0])
     for name in ("inputs_embeds", "decoder_input_ids", "pixel_values", "inputs", "flattened_patches", "input_features"):
@@ -107,6 +106,21 @@ def _rows(tensor: Any) -> int | None:
     if len(tensor.shape) < 2 or not tensor.shape[-1]:
         return None
     return int(tensor.numel()) // int(tensor.shape[-1])
+
+
+def language_length(args: Any, kwargs: Mapping[str, Any]) -> int | None:
+    """Positions that enter a language model, by its embeddings or ids."""
+    embeddings = kwargs.get("inputs_embeds")
+    if is_tensor(embeddings):
+        return int(embeddings.shape[-2])
+    ids = kwargs.get("input_ids", args[0] if args else None)
+    return int(ids.shape[-1]) if is_tensor(ids) and len(ids.shape) == 2 else None
+
+
+def result_length(result: Any) -> int | None:
+    """Positions that come out of it."""
+    hidden = result[0] if is_sequence(result) and result else getattr(result, "last_hidden_state", None)
+    return int(hidden.shape[-2]) if is_tensor(hidden) and len(hidden.shape) == 3 else None
 
 
 def _is_floating(tensor: Any) -> bool:

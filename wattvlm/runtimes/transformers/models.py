@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary, ref
 from wattvlm.runtimes.transformers.discovery import Layout, Part, find_layout
 from wattvlm.runtimes.transformers.loose import class_of, entries_of
 from wattvlm.runtimes.transformers.model_facts import facts_of
-from wattvlm.runtimes.transformers.tree import ModuleTree, ancestors
+from wattvlm.runtimes.transformers.tree import ModuleTree, ancestors, is_below
 
 SEES_CALLS = "wattvlm_sees_calls"
 """Attribute of a class's __call__ that tells of each call by itself."""
@@ -35,7 +35,10 @@ class Place:
 class KnownModel:
     """A model's layout and facts. Modules are held weakly, and by place: wrappers may put others there.
 
-    places: the root first, each after its parent.
+    places: the root first, each after its parent; modules at a call come in their order. on_path: ids of the modules
+    from the root to the language model. language_id: id of the language model, if it tells of its calls itself and
+    no part of the vision side is inside it. called: id -> part of the vision side that tells of its calls itself.
+    hooked: (place, part) of the others. inner_projector, blocks: places. Ids hold while the places are as they were.
     """
 
     layout: Layout
@@ -43,47 +46,22 @@ class KnownModel:
     device: str
     placeholders: frozenset[int]
     places: tuple[Place, ...]
+    on_path: frozenset[int]
+    language_id: int | None
+    called: dict[int, Part]
+    hooked: tuple[tuple[int, Part], ...]
+    inner_projector: int | None
+    blocks: int | None
 
-    def parts_of(self, root: Any) -> PresentParts | None:
-        """The modules to watch, or None if any of them is no longer where it was."""
+    def modules_of(self, root: Any) -> list[Any] | None:
+        """The modules at the places, or None if any of them is no longer where it was."""
         found = [root]
         for place in self.places[1:]:
             module = found[place.parent]._modules.get(place.name)
             if module is None or place.module() is not module:
                 return None
             found.append(module)
-        return PresentParts.among({place.path: module for place, module in zip(self.places, found)}, self.layout)
-
-
-@dataclass(frozen=True, slots=True)
-class PresentParts:
-    """A known model's modules at one call.
-
-    on_path: ids of the modules from the root to the language model. called: id -> part, for the parts of the vision
-    side whose calls are seen without hooks. hooked: the others.
-    """
-
-    modules: dict[str, Any]
-    first_block: Any
-    last_block: Any
-    on_path: frozenset[int]
-    called: dict[int, Part]
-    hooked: list[Part]
-
-    @classmethod
-    def among(cls, modules: dict[str, Any], layout: Layout) -> PresentParts:
-        blocks = None if layout.blocks is None else modules[layout.blocks]
-        on_path = frozenset(id(modules[path]) for path in layout.path_to_language)
-        called: dict[int, Part] = {}
-        hooked: list[Part] = []
-        for part in layout.parts:
-            module = modules[part.path]
-            if part.path and hasattr(class_of(module).__call__, SEES_CALLS):
-                called[id(module)] = part
-            else:
-                hooked.append(part)
-        first, last = (blocks[0], blocks[len(blocks) - 1]) if blocks else (None, None)
-        return cls(modules, first, last, on_path, called, hooked)
+        return found
 
 
 class ModelMemory:
@@ -92,17 +70,17 @@ class ModelMemory:
     def __init__(self) -> None:
         self._known: WeakKeyDictionary[Any, KnownModel] = WeakKeyDictionary()
 
-    def recall(self, root: Any) -> tuple[KnownModel, PresentParts]:
-        """What is known of a model, looked up anew when its modules have changed."""
+    def recall(self, root: Any) -> tuple[KnownModel, list[Any]]:
+        """What is known of a model and its modules now, looked up anew when they have changed."""
         known = self._known.get(root)
-        parts = None if known is None else known.parts_of(root)
-        if known is None or parts is None:
+        modules = None if known is None else known.modules_of(root)
+        if known is None or modules is None:
             known = _learn(root)
             self._known[root] = known
-            parts = known.parts_of(root)
-        if parts is None:
+            modules = known.modules_of(root)
+        if modules is None:
             raise LookupError(f"the modules of {type(root).__name__} change while they are looked at")
-        return known, parts
+        return known, modules
 
 
 def _learn(root: Any) -> KnownModel:
@@ -110,19 +88,36 @@ def _learn(root: Any) -> KnownModel:
     layout = find_layout(root, tree)
     facts = facts_of(root, layout, tree)
     paths = [part.path for part in layout.parts]
-    if layout.inner_projector is not None:
-        paths.append(layout.inner_projector)
-    if layout.blocks is not None:
-        paths.append(layout.blocks)
-    known = frozenset(each for path in paths for each in ancestors(path)) | {""}
+    paths += [path for path in (layout.inner_projector, layout.blocks) if path is not None]
+    wanted = frozenset(each for path in paths for each in ancestors(path)) | {""}
     places: list[Place] = []
-    positions: dict[str, int] = {}
+    at: dict[str | None, int] = {}
     for path in tree.paths:
-        if path in known:
-            positions[path] = len(places)
+        if path in wanted:
             above, _, name = path.rpartition(".")
-            places.append(Place(path, positions[above] if path else -1, name, ref(tree.at(path))))
-    return KnownModel(layout, facts.to_json(), facts.device.partition(",")[0], _placeholders(root), tuple(places))
+            at[path] = len(places)
+            places.append(Place(path, at[above] if path else -1, name, ref(tree.at(path))))
+    called = {id(tree.at(part.path)): part for part in layout.parts if part.path and _tells(tree.at(part.path))}
+    language = layout.language_model
+    follows = language is not None and _tells(tree.at(language))
+    spliced_inside = any(is_below(part.path, language or "") for part in layout.parts)
+    return KnownModel(
+        layout,
+        facts.to_json(),
+        facts.device.partition(",")[0],
+        _placeholders(root),
+        tuple(places),
+        on_path=frozenset(id(tree.at(path)) for path in ancestors(language or "")),
+        language_id=id(tree.at(language)) if language and follows and not spliced_inside else None,
+        called=called,
+        hooked=tuple((at[part.path], part) for part in layout.parts if id(tree.at(part.path)) not in called),
+        inner_projector=at.get(layout.inner_projector),
+        blocks=at.get(layout.blocks),
+    )
+
+
+def _tells(module: Any) -> bool:
+    return hasattr(class_of(module).__call__, SEES_CALLS)
 
 
 def _placeholders(root: Any) -> frozenset[int]:

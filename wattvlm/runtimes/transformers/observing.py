@@ -11,9 +11,9 @@ from weakref import ref
 from wattvlm.runtimes.transformers.calls import ObservedCall, monotonic_ns
 from wattvlm.runtimes.transformers.closing import write_prompt_counts
 from wattvlm.runtimes.transformers.device_time import StreamTimes, cuda_stream_times
-from wattvlm.runtimes.transformers.discovery import Part
+from wattvlm.runtimes.transformers.following import forward_starts, run_module
 from wattvlm.runtimes.transformers.hooks import current_call, watch_modules
-from wattvlm.runtimes.transformers.inputs import feature_rows, given_features, prompts, token_ids
+from wattvlm.runtimes.transformers.inputs import prompts, token_ids
 from wattvlm.runtimes.transformers.loops import OpenLoops
 from wattvlm.runtimes.transformers.loose import class_of, is_tensor
 from wattvlm.runtimes.transformers.models import SEES_CALLS, ModelMemory
@@ -40,8 +40,6 @@ class Observer:
         self._loops = OpenLoops()
         self._pending = PendingCalls()
         self._faults: set[str] = set()
-
-    # Wraps
 
     def wrap_generate(self, method: Method, *, is_standard: bool = False) -> Method:
         """generate of one class. is_standard: transformers' own, whose steps and results are understood."""
@@ -116,21 +114,10 @@ class Observer:
                 return self._bare_call(method, self_, args, kwargs)
             if call.is_stepping or call.aside:
                 return method(self_, *args, **kwargs)
-            part = call.called_parts.get(id(self_))
-            if part is not None:
-                return self._part_call(call, part, method, self_, args, kwargs)
-            if call.forward_depth or id(self_) not in call.on_path:
-                return method(self_, *args, **kwargs)
-            self._forward_starts(call, args, kwargs)
-            try:
-                return method(self_, *args, **kwargs)
-            finally:
-                self._forward_ends(call)
+            return run_module(call, method, self_, args, kwargs, self.fault)
 
         setattr(call_model, SEES_CALLS, True)
         return call_model
-
-    # Calls
 
     def _open(
         self, model: Any, names: tuple[str, ...], args: Any, kwargs: Mapping[str, Any], *, is_bare: bool = False
@@ -139,13 +126,14 @@ class Observer:
         try:
             self._loops.close_own(self._pending.add)
             self._pending.resolve()
-            known, parts = self._models.recall(model)
+            known, modules = self._models.recall(model)
             given = {**dict(zip(names, args)), **kwargs} if args else kwargs
-            call = ObservedCall(self.sink, model, known, parts, given, self._stream_times(known.device))
+            call = ObservedCall(self.sink, model, known, given, self._stream_times(known.device))
             call.is_bare = is_bare
-            call.prompts = prompts(given)
+            call.ids = token_ids(given)
+            call.prompts = prompts(given, call.ids)
             call.cached_length = _cached_length(given)
-            watch_modules(call, self.fault)
+            watch_modules(call, modules, self.fault)
             call.start()
         except Exception as error:
             self.fault(call, error)
@@ -199,7 +187,7 @@ class Observer:
         if call is None:
             return method(model, *args, **kwargs)
         token = current_call.set(call)
-        self._forward_starts(call, args, kwargs)
+        forward_starts(call, args, kwargs, self.fault)
         try:
             result = method(model, *args, **kwargs)
         except BaseException as error:
@@ -214,36 +202,6 @@ class Observer:
             self.fault(call, error)
             call.release()
         return result
-
-    def _part_call(self, call: ObservedCall, part: Part, method: Method, module: Any, args: Any, kwargs: Any) -> Any:
-        """A part of the vision side that is a model of its own."""
-        try:
-            call.part_starts(part.encodes)
-        except Exception as error:
-            self.fault(call, error)
-        result = method(module, *args, **kwargs)
-        try:
-            call.part_ends(part.path, feature_rows(result), part.encodes)
-        except Exception as error:
-            self.fault(call, error)
-        return result
-
-    def _forward_starts(self, call: ObservedCall, args: Any, kwargs: Mapping[str, Any]) -> None:
-        try:
-            ids = kwargs.get("input_ids", args[0] if args else None)
-            shape = (int(ids.shape[0]), int(ids.shape[1])) if is_tensor(ids) and len(ids.shape) == 2 else None
-            rows, images = given_features(kwargs.get("mm_encoder_outputs"))
-            call.forward_starts(rows, images, shape)
-        except Exception as error:
-            self.fault(call, error)
-
-    def _forward_ends(self, call: ObservedCall) -> None:
-        try:
-            call.forward_ends()
-        except Exception as error:
-            self.fault(call, error)
-
-    # Faults and endings
 
     def fault(self, call: ObservedCall | None, error: Exception) -> None:
         """Our own error: say once what is lost, stop watching this call, and let the user's call go on."""
