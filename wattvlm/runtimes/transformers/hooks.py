@@ -20,9 +20,13 @@ current_call: ContextVar[ObservedCall | None] = ContextVar("wattvlm_call", defau
 OnFault = Callable[[ObservedCall, Exception], None]
 
 
-def watch_modules(call: ObservedCall, modules: Sequence[Any], on_fault: OnFault) -> None:
-    """Hook what does not tell of its calls itself, for this call only. modules: at the places of the call's model."""
-    from torch.compiler import is_compiling
+def watch_modules(
+    call: ObservedCall, modules: Sequence[Any], is_compiling: Callable[[], bool], on_fault: OnFault
+) -> None:
+    """Hook what does not tell of its calls itself, for this call only.
+
+    modules: at the places of the call's model. is_compiling: whether torch.compile is tracing the caller.
+    """
 
     def ours() -> bool:
         """Another thread may run the same model meanwhile."""

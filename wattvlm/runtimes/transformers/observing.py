@@ -40,6 +40,7 @@ class Observer:
         self._loops = OpenLoops()
         self._pending = PendingCalls()
         self._faults: set[str] = set()
+        self._is_compiling: Callable[[], bool] | None = None
 
     def wrap_generate(self, method: Method, *, is_standard: bool = False) -> Method:
         """generate of one class. is_standard: transformers' own, whose steps and results are understood."""
@@ -101,7 +102,7 @@ class Observer:
 
     def wrap_call(self, method: Method, is_wanted: Callable[[Any], bool] | None = None) -> Method:
         """__call__ of a class of models. is_wanted: which of its instances; None is all."""
-        from torch.compiler import is_compiling
+        is_compiling = self._ask_torch()
 
         @functools.wraps(method)
         def call_model(self_: Any, /, *args: Any, **kwargs: Any) -> Any:
@@ -133,7 +134,7 @@ class Observer:
             call.ids = token_ids(given)
             call.prompts = prompts(given, call.ids)
             call.cached_length = _cached_length(given)
-            watch_modules(call, modules, self.fault)
+            watch_modules(call, modules, self._is_compiling or self._ask_torch(), self.fault)
             call.start()
         except Exception as error:
             self.fault(call, error)
@@ -202,6 +203,13 @@ class Observer:
             self.fault(call, error)
             call.release()
         return result
+
+    def _ask_torch(self) -> Callable[[], bool]:
+        """torch's own answer to whether it is compiling; kept, since an import inside each call would cost."""
+        from torch.compiler import is_compiling
+
+        self._is_compiling = is_compiling
+        return is_compiling
 
     def fault(self, call: ObservedCall | None, error: Exception) -> None:
         """Our own error: say once what is lost, stop watching this call, and let the user's call go on."""
