@@ -7,12 +7,12 @@ import inspect
 import itertools
 import threading
 import weakref
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar, cast
 
-from wattvlm.runtimes import Runtime, Settles, WatchesModels, own_runtimes
+from wattvlm.runtimes import Runtime, Settles, WatchesModels, own_runtimes, third_party_runtimes
 from wattvlm.sampling.sampler import Sampler, shared_sampler
 from wattvlm.sensing import ProbeSource
 from wattvlm.trace import Mark
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from wattvlm.recording import Recording
     from wattvlm.report import Report
 
+_OwnMark = Literal["block_start", "block_end", "phase_start", "phase_end", "count", "note"]
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result", covariant=True)
 
@@ -67,8 +68,10 @@ class Meter:
         if self._start_ns is not None:
             raise RuntimeError("this meter was entered before: make a new one with meter() for each block")
         self._sampler = shared_sampler(self._probes)
-        _WATCH.open(self._sampler, self._model)
+        problems = _WATCH.open(self._sampler, self._model)
         self._start_ns = self._mark("block_start", self._label)
+        for problem in problems:
+            self._mark("note", text=problem)
         return self
 
     def __exit__(self, *_: object) -> Literal[False]:
@@ -154,8 +157,7 @@ class Meter:
             self._report = report
         return report
 
-    def _mark(self, kind: Literal["block_start", "block_end", "phase_start", "phase_end", "count"], name: str = "",
-              *, value: float = 0.0, text: str = "") -> int:  # fmt: skip
+    def _mark(self, kind: _OwnMark, name: str = "", *, value: float = 0.0, text: str = "") -> int:
         now_ns = monotonic_ns()
         owner = self._id if kind in ("block_start", "block_end") else 0
         if self._sampler is not None:
@@ -183,20 +185,36 @@ class _Watch:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._runtimes: list[Runtime] = []
+        self._others: list[tuple[str, Runtime | Exception]] | None = None
         self._samplers: list[Sampler] = []
+        self._last: tuple[Sampler, ...] = ()
 
-    def open(self, sampler: Sampler, model: object) -> None:
-        """One more meter is open; the first one installs the runtimes."""
+    def open(self, sampler: Sampler, model: object) -> list[str]:
+        """One more meter is open; the first one installs the runtimes. Gives what went wrong, as lines."""
+        problems: list[str] = []
         with self._lock:
             self._samplers.append(sampler)
             if len(self._samplers) == 1:
-                self._runtimes = list(own_runtimes())
+                self._runtimes = [*own_runtimes(), *self._third_party(problems)]
                 for runtime in self._runtimes:
-                    self._attempt(runtime, "install", functools.partial(runtime.install, self._sink))
+                    problems += _attempt(runtime, "install", functools.partial(runtime.install, self._sink))
             if model is not None:
                 for runtime in self._runtimes:
                     if isinstance(runtime, WatchesModels):
-                        self._attempt(runtime, "watch the model with", functools.partial(runtime.watch, model))
+                        problems += _attempt(runtime, "watch the model with", functools.partial(runtime.watch, model))
+        return problems
+
+    def _third_party(self, problems: list[str]) -> Iterator[Runtime]:
+        """Runtimes of other packages, looked up once a process; one that cannot be loaded is a problem."""
+        if self._others is None:
+            self._others = list(third_party_runtimes())
+        for name, runtime in self._others:
+            if isinstance(runtime, Exception):
+                problems.append(
+                    f"the runtime {name} cannot be loaded ({runtime!r}); its calls are not seen. Cure: reinstall it"
+                )
+            else:
+                yield runtime
 
     def close(self, sampler: Sampler) -> None:
         """One meter less; the last one takes the runtimes out again."""
@@ -205,26 +223,33 @@ class _Watch:
                 return
             if len(self._samplers) == 1:
                 for runtime in self._runtimes:
-                    self._attempt(runtime, "uninstall", runtime.uninstall)
+                    self._tell(_attempt(runtime, "uninstall", runtime.uninstall))
             self._samplers.remove(sampler)
+            self._last = (sampler,)
 
     def settle(self) -> None:
-        """Have the runtimes write what they keep back, for a report while some meter is still open."""
+        """Have the runtimes write what they keep back: for a report inside a block, or times a device gives late."""
         with self._lock:
-            for runtime in self._runtimes if self._samplers else ():
+            for runtime in self._runtimes:
                 if isinstance(runtime, Settles):
-                    self._attempt(runtime, "settle", runtime.settle)
+                    self._tell(_attempt(runtime, "settle", runtime.settle))
+
+    def _tell(self, problems: Sequence[str]) -> None:
+        for problem in problems:
+            self._sink(Mark(monotonic_ns(), "note", text=problem))
 
     def _sink(self, mark: Mark) -> None:
-        for sampler in dict.fromkeys(self._samplers):
+        for sampler in dict.fromkeys(self._samplers) or self._last:
             sampler.mark(mark)
 
-    def _attempt(self, runtime: Runtime, what: str, action: Callable[[], None]) -> None:
-        try:
-            action()
-        except Exception as error:  # metering never raises into the measured program; the report says what is missing
-            text = f"could not {what} the runtime {runtime.name}: {error!r}; its calls are not split into phases"
-            self._sink(Mark(monotonic_ns(), "note", text=text))
+
+def _attempt(runtime: Runtime, what: str, action: Callable[[], None]) -> list[str]:
+    """Do it; [] or the line that says why it failed: metering never raises into the measured program."""
+    try:
+        action()
+    except Exception as error:
+        return [f"could not {what} the runtime {runtime.name}: {error!r}; its calls are not split into phases"]
+    return []
 
 
 _WATCH = _Watch()

@@ -149,7 +149,14 @@ class ProbeThread(threading.Thread):
 def make_probe(source: ProbeSource) -> Probe:
     """The probe that a source names; whatever its module raises."""
     module, _, attribute = source.target.partition(":")
-    made: Any = importlib.import_module(module)
+    try:
+        made: Any = importlib.import_module(module)
+    except ModuleNotFoundError:
+        # A package in development may be found only through a hook that its .pth file sets up, which -S left out.
+        import site
+
+        site.main()
+        made = importlib.import_module(module)
     for name in attribute.split("."):
         made = getattr(made, name)
     probe: Probe = made(**source.arguments)
@@ -281,7 +288,8 @@ def run(plan: Mapping[str, Any]) -> None:
     if plan["sources"] is None:
         from wattvlm.sampling.discovery import own_sources, third_party_sources
 
-        process.add(own_sources())
+        for source in own_sources():  # each is opened while the modules after it are still being imported
+            process.add([source])
         try:
             process.add(third_party_sources())
         except Exception as error:  # one broken package in the environment must not cost the sensors of all others

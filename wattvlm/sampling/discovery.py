@@ -11,6 +11,7 @@ from math import gcd
 from typing import TYPE_CHECKING
 
 from wattvlm.clock import SystemClock
+from wattvlm.plugins import entry_points
 from wattvlm.sensing import PROBE_GROUP, Absence, Channel, ProbeSource
 from wattvlm.units import J_PER_MICROJOULE, NS_PER_S, S_PER_NS
 
@@ -116,15 +117,12 @@ def _mean_w(channel: Channel, readings: Readings) -> float | None:
     return energy_j / (float(readings.time_ns[-1] - readings.time_ns[0]) * S_PER_NS) if energy_j >= 0 else None
 
 
-def own_sources() -> tuple[ProbeSource, ...]:
+def own_sources() -> Iterator[ProbeSource]:
     """The probes of `wattvlm.probes` that need no arguments: modules with a PROBE, and those that fail to import.
 
-    A module without PROBE (one that needs arguments, such as a replay) is opened only by who names it.
+    A module without PROBE (one that needs arguments, such as a replay) is opened only by who names it. Each module is
+    imported when its turn comes.
     """
-    return tuple(_own())
-
-
-def _own() -> Iterator[ProbeSource]:
     found = importlib.import_module(_PACKAGE)
     for entry in sorted(pkgutil.iter_modules(found.__path__), key=lambda entry: entry.name):
         if entry.name.startswith("_"):
@@ -132,9 +130,7 @@ def _own() -> Iterator[ProbeSource]:
         name = f"{_PACKAGE}.{entry.name}"
         try:
             is_automatic = getattr(importlib.import_module(name), "PROBE", None) is not None
-        except (
-            BaseException
-        ):  # it is kept: opening it fails in the same way, and that becomes an absence with its reason
+        except BaseException:  # it is kept: opening it fails in the same way, and becomes an absence with its reason
             is_automatic = True
         if is_automatic:
             yield ProbeSource(f"{name}:PROBE")
@@ -142,11 +138,9 @@ def _own() -> Iterator[ProbeSource]:
 
 def third_party_sources() -> tuple[ProbeSource, ...]:
     """The probes that other packages register in the entry-point group `wattvlm.probes`; none of them is loaded."""
-    from importlib.metadata import entry_points
-
-    return tuple(ProbeSource(entry.value) for entry in entry_points(group=PROBE_GROUP))
+    return tuple(ProbeSource(entry.target) for entry in entry_points(PROBE_GROUP))
 
 
 def machine_sources() -> Sequence[ProbeSource]:
-    """All probes that a meter opens by itself. Takes some 40 ms for the entry points."""
+    """All probes that a meter opens by itself."""
     return (*own_sources(), *third_party_sources())
