@@ -52,7 +52,7 @@ def _script(calls: int) -> Script:
         model=ModelFacts(
             name="Qwen2.5-VL-3B-Instruct (simulated)", class_name="Qwen2_5_VLForConditionalGeneration",
             parameters=3_754_622_976, active_parameters=3_754_622_976, vision_parameters=668_732_416, dtype="bfloat16",
-            device="cuda:0", fusion="early",
+            device="cuda:0", fusion="late",
         ),
     )  # fmt: skip
 
