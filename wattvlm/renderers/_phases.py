@@ -116,6 +116,10 @@ def _middle_j(part: Part, domain: Domain | None) -> float:
     return found.energy.middle_j if found is not None else 0.0
 
 
+_DUST = 1e-9
+"""A constant model lies above its own idle by rounding only: that is nothing to show."""
+
+
 def _above_idle(report: Report, total: Part) -> list[Part]:
     """The row of joules above idle, of the domains whose idle power was seen; no row where there are none."""
     found: dict[Domain, PartEnergy] = {}
@@ -124,7 +128,8 @@ def _above_idle(report: Report, total: Part) -> list[Part]:
             energy = report.joules("call" if report.total is not None else "block", [domain], above_idle=True)
         except NotResolved:
             continue
-        found[domain] = PartEnergy(energy, ("above idle",), True, energy.interval_j)
+        if abs(energy.middle_j) > _DUST * abs(total.energies[domain].energy.middle_j):
+            found[domain] = PartEnergy(energy, ("above idle",), True, energy.interval_j)
     return [Part("above idle", total.calls, None, found)] if found else []
 
 
