@@ -48,6 +48,7 @@ def test_one_line_splits_the_call_into_its_phases_and_counts_its_tokens(shipped,
     assert report.tokens.visual_input == VISUAL_TOKENS
     assert report.tokens.output == metered.shape[1] - _inputs(processor)["input_ids"].shape[1]
     assert report.images == 1
+    assert report.model.name == "digits_llava"
     assert report.model.parameters == sum(each.numel() for each in model.parameters())
     assert report.ttft_s is not None
     assert report.latency_s is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -33,7 +34,7 @@ def facts_of(root: Any, layout: Layout, tree: ModuleTree) -> ModelFacts:
     projector = _count_in(tree, [*carriers, *inner], sizes)
     total = sum(sizes.values())
     return ModelFacts(
-        name=str(getattr(config, "name_or_path", "") or getattr(config, "_name_or_path", "") or ""),
+        name=_name(str(getattr(config, "name_or_path", "") or getattr(config, "_name_or_path", "") or "")),
         class_name=class_of(root._modules.get("_orig_mod", root)).__name__,  # inside torch.compile's wrapper
         parameters=total,
         active_parameters=_active(tree, config, sizes),
@@ -44,6 +45,12 @@ def facts_of(root: Any, layout: Layout, tree: ModuleTree) -> ModelFacts:
         device=", ".join(str(device) for device in devices),
         fusion=_fusion(layout, tree),
     )
+
+
+def _name(name_or_path: str) -> str:
+    """A hub id as it is; of a folder only its own name, since reports are handed on and paths name their users."""
+    is_folder = os.sep in name_or_path and os.path.isdir(name_or_path)  # noqa: PTH112  # a string from a config
+    return os.path.basename(os.path.abspath(name_or_path)) if is_folder else name_or_path  # noqa: PTH100, PTH119
 
 
 def _size(parameter: Any) -> int:
