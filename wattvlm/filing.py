@@ -83,6 +83,9 @@ def _hints(noun: type) -> dict[str, Any]:
 
 
 def _read(kind: Any, plain: Any, where: str) -> Any:
+    alias = getattr(get_origin(kind), "__value__", None)
+    if alias is not None:  # numpy 2.5 writes NDArray as a type alias of Python 3.12
+        kind = alias[get_args(kind)]
     origin = get_origin(kind)
     if origin in (Union, types.UnionType):
         return _read_union(kind, plain, where)

@@ -60,7 +60,7 @@ def _asked(device: str, model_name: str, images: int) -> tuple[Report, str]:
     missing = [name for name in ("torch", "transformers", "PIL", "safetensors") if find_spec(name) is None]
     if missing:
         click.echo(
-            f"The demo runs a model, and {', '.join(missing)} is not installed, so nothing was measured.\n"
+            f"The demo runs a model, so nothing was measured; not installed: {', '.join(missing)}.\n"
             "Cure: pip install 'wattvlm[torch]' (about 200 MB as a CPU build, 3 GB or more with CUDA).\n"
             "Without it: wattvlm demo --replay shows the report of a recording.",
             err=True,
