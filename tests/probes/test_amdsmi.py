@@ -24,7 +24,7 @@ def clock():
 @pytest.fixture
 def machine(tmp_path, clock):
     """Makes a library and a probe; each start of the library is given back."""
-    made = []
+    made: list[tuple[VirtualAmdSmi, AmdSmiProbe]] = []
 
     def make(*gpus, environ=None, **options):
         library = VirtualAmdSmi(gpus, clock, **options)

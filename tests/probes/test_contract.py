@@ -18,6 +18,17 @@ MODULES = {module.__name__.rpartition(".")[2]: module for module in own_modules(
 CONTRACT = {"wattvlm.sensing", "wattvlm.errors", "wattvlm.units", "wattvlm.clock"}
 HEAVY = {"pynvml", "psutil", "numpy", "torch", "rich", "codecarbon", "pandas"}
 
+SIGNS = {
+    "amdsmi": ("/sys/class/drm", "/dev/kfd"),
+    "apple": ("/System/Library/CoreServices",),
+    "cray": ("/sys/cray",),
+    "grace": ("/sys/class/hwmon", "/sys/bus/acpi"),
+    "intel_gpu": ("/sys/class/hwmon",),
+    "jetson": ("/sys/bus/i2c",),
+    "perf_rapl": ("/sys/bus/event_source/devices/power",),
+}
+"""Without any of these paths there cannot be such a device; with one there may."""
+
 every_sensor = pytest.mark.parametrize("name", MODULES)
 every_probe = pytest.mark.parametrize("name", [name for name, module in MODULES.items() if hasattr(module, "PROBE")])
 every_other = pytest.mark.parametrize(
@@ -53,12 +64,26 @@ def test_open_gives_usable_channels_or_says_what_that_means_and_what_cures_it(na
         assert channel.sensor
         assert channel.device
         assert channel.source
-        assert channel.contained_in is None or channel.contained_in in names
+        # A nearer sensor's channel, which this machine may have or not, is named with the reason.
+        assert channel.contained_in is None or channel.contained_in in names or "contained_in" in channel.source
         assert channel.contained_in != channel.name
     for absence in (*sensors.absent, *unavailable):
         assert absence.what
         assert absence.effect
         assert absence.remedy
+
+
+@pytest.mark.parametrize("name", SIGNS)
+def test_a_device_that_cannot_be_here_is_not_mentioned(name, probe):
+    if any(Path(path).exists() for path in SIGNS[name]):
+        pytest.skip(f"this machine may have what {name} reads")
+    assert outcome(probe) == (Sensors(()), ())
+
+
+@pytest.mark.parametrize("name", ["nvml", "rapl"])
+def test_the_sensors_that_most_machines_could_have_are_missed_aloud(name, probe):
+    sensors, unavailable = outcome(probe)
+    assert sensors.channels or sensors.absent or unavailable
 
 
 @every_probe
