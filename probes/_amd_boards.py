@@ -25,13 +25,17 @@ _POWER_FIELDS = ("current_socket_power", "average_socket_power", "socket_power")
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """One GPU as amdsmi lists it; of a card with two dies, each die is one."""
+    """One GPU as amdsmi lists it; of a card with two dies, each die is one.
+
+    uuid: as amdsmi prints it. hip_index, hip_uuid: as HIP counts and names it, for the variables that choose GPUs.
+    """
 
     handle: Any
     index: int
     uuid: str
     product: str
     hip_index: int
+    hip_uuid: str
     is_second_die: bool = False
 
     @property
@@ -49,13 +53,15 @@ def all_boards(amdsmi: Any) -> list[Board]:
     """Every GPU, in the library's order; AmdSmiException where the library cannot list them."""
     boards: list[Board] = []
     for index, handle in enumerate(amdsmi.amdsmi_get_processor_handles()):
-        hip_index = _facts(amdsmi, "amdsmi_get_gpu_enumeration_info", handle).get("hip_id")
+        numbers = _facts(amdsmi, "amdsmi_get_gpu_enumeration_info", handle)
+        hip_index = numbers.get("hip_id")
         board = Board(
             handle,
             index,
             str(_given(amdsmi, "amdsmi_get_gpu_device_uuid", handle) or f"amd-{index}"),
             str(_facts(amdsmi, "amdsmi_get_gpu_asic_info", handle).get("market_name", "AMD GPU")),
             hip_index if isinstance(hip_index, int) else index,
+            str(numbers.get("hip_uuid", "")),
         )
         follows_a_first_die = bool(boards) and boards[-1].has_two_dies and not boards[-1].is_second_die
         if board.has_two_dies and follows_a_first_die and _shows_no_power(amdsmi, board):
@@ -92,7 +98,8 @@ def _chosen(boards: Sequence[Board], wanted: str | None) -> list[Board]:
         if entry.isdecimal():
             board = boards[int(entry)] if int(entry) < len(boards) else None
         else:
-            board = next((each for each in boards if entry and _same_uuid(each.uuid, entry)), None)
+            named = (each for each in boards if _same_uuid(each.uuid, entry) or _same_uuid(each.hip_uuid, entry))
+            board = next(named, None)
         if board is None:
             break
         chosen.append(board)
@@ -101,7 +108,7 @@ def _chosen(boards: Sequence[Board], wanted: str | None) -> list[Board]:
 
 def _same_uuid(uuid: str, entry: str) -> bool:
     plain, wanted = (text.removeprefix("GPU-").replace("-", "").lower() for text in (uuid, entry))
-    return plain == wanted
+    return bool(plain) and plain == wanted
 
 
 def _given(amdsmi: Any, function: str, handle: Any) -> Any:

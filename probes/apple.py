@@ -125,8 +125,7 @@ def _channel(counter: _Counter) -> Channel:
         gain_std_fraction=GAIN_STD_FRACTION,
         contained_in=counter.contained_in,
         source={
-            "value": f"AppleEnergyMonitor.get_cumulative_energy().{counter.field} (zeus-apple-silicon, "
-            "bindings/zeus_ext.cpp)",
+            "value": f"AppleEnergyMonitor.get_cumulative_energy().{counter.field} (zeus-apple-silicon 1.1)",
             "domain": "IOReport's group 'Energy Model'"
             + ("; assumed to lie inside the GPU's counter" if counter.contained_in else ""),
             "update_period_ns": "unknown until observed: finer than 1 ms was seen (zeus-apple-silicon)",

@@ -128,6 +128,15 @@ def test_an_index_is_hips_own_where_the_library_knows_it(machine):
     assert [channel.board for channel in probe.open().channels] == ["gpu-bbbb"]
 
 
+def test_a_gpu_may_be_chosen_by_the_uuid_that_hip_gives_it(machine):
+    gpus = [
+        VirtualAmdGpu(uuid=A, hip_index=0, hip_uuid="GPU-1111"),
+        VirtualAmdGpu(uuid=B, hip_index=1, hip_uuid="GPU-2222"),
+    ]
+    _, probe = machine(*gpus, environ={"ROCR_VISIBLE_DEVICES": "GPU-2222"})
+    assert [channel.board for channel in probe.open().channels] == ["gpu-bbbb"]
+
+
 def test_the_power_bound_lies_above_the_limit_in_watts(machine):
     _, probe = machine(VirtualAmdGpu(limit_w=750.0), VirtualAmdGpu(uuid=B, limit_w=None))
     assert [channel.max_power_w for channel in probe.open().channels] == [pytest.approx(1200.0), None]

@@ -45,6 +45,7 @@ class VirtualAmdGpu:
     counter_code: int = 0
     socket_code: int = 0
     hip_index: int | None = None
+    hip_uuid: str = ""
     limit_w: float | None = 750.0
 
 
@@ -77,10 +78,10 @@ class VirtualAmdSmi:
     def amdsmi_get_gpu_device_uuid(self, gpu: VirtualAmdGpu) -> str:
         return gpu.uuid
 
-    def amdsmi_get_gpu_enumeration_info(self, gpu: VirtualAmdGpu) -> dict[str, int]:
+    def amdsmi_get_gpu_enumeration_info(self, gpu: VirtualAmdGpu) -> dict[str, int | str]:
         if gpu.hip_index is None:
             raise AmdSmiException(NOT_SUPPORTED)
-        return {"hip_id": gpu.hip_index}
+        return {"hip_id": gpu.hip_index, "hip_uuid": gpu.hip_uuid}
 
     def amdsmi_get_power_cap_info(self, gpu: VirtualAmdGpu) -> dict[str, int]:
         if gpu.limit_w is None:
