@@ -213,13 +213,20 @@ def _usual_mode(folder: Path) -> int:
 
 def load(path: str | os.PathLike[str], kind: str, schema_version: int, read: Callable[[dict[str, Any]], Noun]) -> Noun:
     """The noun in a file written by `save`; ReportFormatError says what else the file is."""
+    return load_any(path, {kind: (schema_version, read)})
+
+
+def load_any(path: str | os.PathLike[str], kinds: Mapping[str, tuple[int, Callable[[dict[str, Any]], Noun]]]) -> Noun:
+    """The noun in a file that may be of any of these kinds: kind -> (schema version, how it is read)."""
     loaded = _load_json(Path(path))
     plain = cast("dict[str, Any]", loaded) if isinstance(loaded, dict) else {}
     if "kind" not in plain or "schema_version" not in plain:
         raise ReportFormatError(f"{path} is no wattvlm file: it has no kind and schema_version")
     found, version = plain.pop("kind"), plain.pop("schema_version")
-    if found != kind:
-        raise ReportFormatError(f"{path} holds a {str(found)[:40]!r}, not a {kind!r}: load it as that")
+    if not isinstance(found, str) or found not in kinds:
+        wanted = " or ".join(map(repr, kinds))
+        raise ReportFormatError(f"{path} holds a {str(found)[:40]!r}, not a {wanted}: load it as that")
+    schema_version, read = kinds[found]
     if type(version) is not int or version != schema_version:
         raise ReportFormatError(
             f"{path} has schema version {str(version)[:20]}; this wattvlm reads {schema_version}. "

@@ -32,8 +32,8 @@ class Channel:
     resolution_j, resolution_w: the smallest step of a value.
     max_power_w: a power that the device cannot pass, also for short phases (not the enforced limit).
     gain_std_fraction: one sigma of the unknown gain of this kind of sensor.
-    wraps_at_j: a counter starts again from zero at this value. contained_in: the channel that already holds these
-        joules (core in package), so that no total adds both.
+    wraps_at_j: a counter starts again from zero at this value. contained_in: the channel of the same domain
+        that already holds these joules (core in package), so that no total adds both; it may be another probe's.
     source: for each fact, where it comes from.
     """
 
@@ -133,7 +133,10 @@ class Probe(Protocol):
         ...
 
     def open(self) -> Sensors:
-        """Channels that can be read now, and what is absent; raises ProbeUnavailable."""
+        """Channels that can be read now, and what is absent; raises ProbeUnavailable.
+
+        A kind of device of which this machine has no sign gives `Sensors(())`: its absence is no news.
+        """
         ...
 
     def read(self, channel: Channel) -> Sequence[Reading]:

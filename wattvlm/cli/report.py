@@ -50,14 +50,16 @@ def factor_lines(report: Report, co2: str | None, price: float | None) -> list[s
 
 def load_report(file: Path) -> Report:
     """The Report in a file, or the Report of the Recording in it; ReportFormatError for anything else."""
+    from wattvlm import filing, recording, report
     from wattvlm.attribution import analyze
-    from wattvlm.errors import ReportFormatError
-    from wattvlm.recording import Recording
-    from wattvlm.report import Report
 
-    try:
-        return Report.load(file)
-    except ReportFormatError as error:
-        if "wattvlm recording" not in str(error):
-            raise
-    return analyze(Recording.load(file))
+    return filing.load_any(
+        file,
+        {
+            report.KIND: (report.SCHEMA_VERSION, report.Report.from_dict),
+            recording.KIND: (
+                recording.SCHEMA_VERSION,
+                lambda plain: analyze(recording.Recording.from_dict(plain)),
+            ),
+        },
+    )
