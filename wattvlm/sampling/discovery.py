@@ -124,7 +124,7 @@ def own_sources() -> Iterator[ProbeSource]:
     imported when its turn comes.
     """
     found = importlib.import_module(_PACKAGE)
-    for entry in sorted(pkgutil.iter_modules(found.__path__), key=lambda entry: entry.name):
+    for entry in sorted(pkgutil.iter_modules(found.__path__), key=_models_last):
         if entry.name.startswith("_"):
             continue
         name = f"{_PACKAGE}.{entry.name}"
@@ -134,6 +134,11 @@ def own_sources() -> Iterator[ProbeSource]:
             is_automatic = True
         if is_automatic:
             yield ProbeSource(f"{name}:PROBE")
+
+
+def _models_last(entry: pkgutil.ModuleInfo) -> tuple[bool, str]:
+    """Sensors are opened before models, which work without having seen the beginning."""
+    return entry.name.endswith("_model"), entry.name
 
 
 def third_party_sources() -> tuple[ProbeSource, ...]:
