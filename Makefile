@@ -8,7 +8,8 @@ BIN := $(VENV)/bin
 RUN := $(BIN)/python
 INPUTS := pyproject.toml constraints.txt
 LARGE = echo "Installing into $(VENV). The large part is torch: about 200 MB to download as a CPU build, 3 GB or more as" && \
-  echo "the CUDA build that pip takes by default on Linux. Another index: make PIP_ARGS='--index-url URL' $@"
+  echo "the CUDA build that pip takes by default on Linux. Another index: make $(GOAL) PIP_ARGS='--index-url URL'"
+GOAL = $(firstword $(MAKECMDGOALS) demo)
 
 .PHONY: demo test check bench clean help
 
