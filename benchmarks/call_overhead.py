@@ -132,7 +132,8 @@ def _smolvlm_call(vision_width: int, text_width: int) -> Callable[[], Any]:
 
     config = SmolVLMConfig(
         vision_config={
-            "hidden_size": vision_width, "intermediate_size": 4 * vision_width, "num_hidden_layers": 12, "num_attention_heads": 12,
+            "hidden_size": vision_width, "intermediate_size": 4 * vision_width, "num_hidden_layers": 12,
+            "num_attention_heads": 12,
             "image_size": 512, "patch_size": 16,
         },
         text_config={
