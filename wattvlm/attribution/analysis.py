@@ -42,7 +42,8 @@ def analyze(recording: Recording) -> Report:
     sources = sources_of(recording, block)
     host, devices = layouts_of(calls, block, own_phases)
     rows: dict[Domain, DomainRows] = {
-        found.domain: domain_rows(found, devices if found.domain == "gpu" else host) for found in sources.domains
+        found.domain: domain_rows(found, devices if found.domain == "gpu" else host, recording)
+        for found in sources.domains
     }
     of_block: dict[Domain, PartEnergy] = {domain: own.block for domain, own in rows.items()}
     of_outside: dict[Domain, PartEnergy] = {domain: own.outside for domain, own in rows.items()}
@@ -62,7 +63,10 @@ def analyze(recording: Recording) -> Report:
         own_phases=_own_phases(host, rows),
         idle=_idle(recording, trace, blocks or (block,), sources),
         absent=(*recording.absent, *sources.absent),
-        notes=lines_of(recording, trace, block, calls, sources, (host, devices)),
+        notes=(
+            *lines_of(recording, trace, block, calls, sources, (host, devices)),
+            *(line for own in rows.values() for line in own.lines),
+        ),
         overhead=Overhead() if cost is None else Overhead(cost.core_fraction, cost.cpu_ns),
         label=block.label,
         virtual=recording.virtual,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,7 +17,8 @@ from wattvlm.energy import Energy, Provenance
 class PartJoules:
     """Middle, 95 % interval, hard bounds and ticks of numbered parts; gains_j: board -> 95 % gain joules.
 
-    ticks: of the channel that has the fewest; None where one has none that are seen.
+    ticks: of the channel that has the fewest; None where one has none that are seen. draws_j: of a single part whose
+    interval is that of joint draws.
     """
 
     method: Provenance
@@ -28,6 +29,16 @@ class PartJoules:
     most_j: Floats
     ticks: Counts | None
     gains_j: Mapping[str, Floats]
+    draws_j: Floats | None = None
+
+    def with_draws(self, draws_j: Floats, gains_j: Mapping[str, float]) -> PartJoules:
+        """The only part with joint draws in place of its middle and interval; what the readings allow is kept."""
+        energy = Energy.from_draws(draws_j, self.method)
+        return replace(
+            self, middle_j=np.array([energy.middle_j]), low_j=np.array([energy.interval_j[0]]),
+            high_j=np.array([energy.interval_j[1]]), draws_j=draws_j,
+            gains_j={board: np.array([gain_j]) for board, gain_j in gains_j.items()},
+        )  # fmt: skip
 
     def summed(self, groups: Sequence[Sequence[int]], divisor: float = 1.0) -> PartJoules:
         """New parts, each the sum of old ones over a divisor (ticks are not divided)."""
@@ -54,12 +65,11 @@ class PartJoules:
 
     def energy(self, index: int) -> Energy:
         """One part's joules."""
-        return Energy(
-            float(self.middle_j[index]),
-            (float(self.low_j[index]), float(self.high_j[index])),
-            self.method,
-            {board: float(gain_j[index]) for board, gain_j in self.gains_j.items() if gain_j[index] != 0.0},
-        )
+        gains_j = {board: float(gain_j[index]) for board, gain_j in self.gains_j.items() if gain_j[index] != 0.0}
+        if self.draws_j is not None:
+            return Energy.from_draws(self.draws_j, self.method, gains_j)
+        interval_j = float(self.low_j[index]), float(self.high_j[index])
+        return Energy(float(self.middle_j[index]), interval_j, self.method, gains_j)
 
     def bounds(self, index: int) -> tuple[float, float]:
         """What the readings alone allow for one part, in joules."""

@@ -9,7 +9,9 @@ from wattvlm.attribution.calls import CallWindows, call_windows, has_device_span
 from wattvlm.attribution.domains import DomainCurves
 from wattvlm.attribution.gates import is_resolved, merge, sub_runs, unresolved_runs
 from wattvlm.attribution.joules import PartJoules, domain_joules
+from wattvlm.attribution.pooled import PooledRows, pooled_rows
 from wattvlm.attribution.windows import Stretches, Window, columns, union
+from wattvlm.recording import Recording
 from wattvlm.report import PartEnergy
 from wattvlm.trace import Block, CallTrace, Phase
 
@@ -80,13 +82,17 @@ def _order(calls: Sequence[CallWindows]) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class DomainRows:
-    """One domain's joules of every row. calls: by call, name of row -> joules; pooled: means over all calls."""
+    """One domain's joules of every row. calls: by call, name of row -> joules; pooled: means over all calls.
+
+    lines: how the pooled rows were found, where not as bounds.
+    """
 
     calls: tuple[Mapping[str, PartEnergy], ...]
     pooled: Mapping[str, PartEnergy]
     block: PartEnergy
     outside: PartEnergy
     own_phases: Mapping[str, PartEnergy]
+    lines: tuple[str, ...] = ()
 
 
 POOLED = -1
@@ -96,7 +102,7 @@ Key = tuple[int, Group]
 Found = dict[Key, tuple[PartJoules, int]]
 
 
-def domain_rows(found: DomainCurves, layout: Layout) -> DomainRows:
+def domain_rows(found: DomainCurves, layout: Layout, recording: Recording) -> DomainRows:
     """The joules of every row in one domain: single rows first, then the sums of neighbours that need them."""
     singles: dict[Key, Stretches] = {
         (index, (name,)): windows
@@ -105,6 +111,8 @@ def domain_rows(found: DomainCurves, layout: Layout) -> DomainRows:
     }
     known = _looked_up(found, singles)
     known |= _pooled(known, [(name,) for name in (CALL, BETWEEN, *layout.order)], len(layout.calls))
+    drawn = _drawn(found, layout, recording, known)
+    known |= _with_draws(known, drawn, layout)
     names = {index: tuple(n for n in layout.order if n in call.phases) for index, call in enumerate(layout.calls)}
     names[POOLED] = layout.order
     runs = {index: unresolved_runs(own, _Gate(known, index).single) for index, own in names.items()}
@@ -121,9 +129,39 @@ def domain_rows(found: DomainCurves, layout: Layout) -> DomainRows:
     }
     known |= _looked_up(found, joined)
     known |= _pooled(known, groups[POOLED], len(layout.calls))
+    known |= _with_draws(known, drawn, layout)
     rows = {index: _rows(known, index, own, runs[index]) for index, own in names.items()}
     pooled = rows.pop(POOLED) if layout.calls else {}
-    return DomainRows(tuple(rows.values()), pooled, *_other_rows(found, layout))
+    lines = (drawn.line,) if drawn is not None and _has_draws(pooled) else ()
+    return DomainRows(tuple(rows.values()), pooled, *_other_rows(found, layout), lines)
+
+
+def _drawn(found: DomainCurves, layout: Layout, recording: Recording, known: Found) -> PooledRows | None:
+    """Joint draws of the pooled rows, where the calls and the sensors allow them and bounds do not speak against."""
+    drawn = pooled_rows(found, layout.calls, BETWEEN, layout.block, recording)
+    if drawn is None:
+        return None
+    bounds = {name: joules.bounds(number) for name in drawn.draws_j for joules, number in [known[POOLED, (name,)]]}
+    return drawn.within(bounds)
+
+
+def _with_draws(known: Found, drawn: PooledRows | None, layout: Layout) -> Found:
+    """The pooled rows that draws resolve; bounds stay where they do not."""
+    found: Found = {}
+    for (index, group), (joules, _) in known.items():
+        if drawn is None or index != POOLED or joules.draws_j is not None:
+            continue
+        names = [name for name in (*layout.order, BETWEEN) if name in drawn.draws_j] if group == (CALL,) else group
+        draws_j = drawn.sum_of(names)
+        if draws_j is not None:
+            pooled = joules.with_draws(draws_j, drawn.gains_of(names))
+            if is_resolved(float(pooled.middle_j[0]), float(pooled.low_j[0]), float(pooled.high_j[0])):
+                found[index, group] = pooled, 0
+    return found
+
+
+def _has_draws(rows: Mapping[str, PartEnergy]) -> bool:
+    return any(not row.energy.is_bounds for row in rows.values())
 
 
 def _looked_up(found: DomainCurves, windows: Mapping[Key, Stretches]) -> Found:
