@@ -184,3 +184,18 @@ def test_a_counter_that_started_again_between_calls_keeps_bounds():
     sensor = replace(COUNTER, resets_at_ns=1_000_000 * MS + 4_000 * MS)
     report = analyze(simulate(script(10), [sensor], 1).recording)
     assert whole_call(report).energy.is_bounds
+
+
+def test_boundaries_that_are_each_unsure_widen_a_pooled_interval_and_move_no_joule_out_of_the_call():
+    recording, truth_j = session(5, gap_ns=0)
+    chance = random.Random(5)
+    moved = tuple(
+        replace(mark, value=0.09 * MS, time_ns=mark.time_ns + round(chance.gauss(0.0, 0.09 * MS)))
+        if mark.kind.startswith("phase") else mark
+        for mark in recording.marks
+    )  # fmt: skip
+    sure, unsure = analyze(recording), analyze(replace(recording, marks=moved))
+    assert gpu(unsure, "prefill").energy.half_width_j > gpu(sure, "prefill").energy.half_width_j
+    low_j, high_j = gpu(unsure, "prefill").energy.interval_j
+    assert low_j <= truth_j["prefill"] <= high_j
+    assert whole_call(unsure).energy.half_width_j < 2.0 * whole_call(sure).energy.half_width_j + 0.1

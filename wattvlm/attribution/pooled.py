@@ -26,7 +26,7 @@ FEWEST_CALLS = 5
 """Below this many calls with the same phases a mean and a variation cannot both be told; bounds are given."""
 
 FASTEST_PERIOD_S = 0.010
-MOST_BOUNDARY_STD_NS = NS_PER_MS / 4
+MOST_BOUNDARY_STD_NS = NS_PER_MS / 10
 """Boundaries that are each off on their own by more than this are not what a common lag describes."""
 
 UNKNOWN_LIMIT_RATE = 2.0
@@ -96,7 +96,7 @@ def pooled_rows(
         own = _solved(curve, timeline, between, recording)
         if own is None:
             return None
-        solved.append((curve, own))
+        solved.append((curve, replace(own, joules=_with_unsure_boundaries(own.joules, timeline))))
     return _rows(found, timeline, solved)
 
 
@@ -131,6 +131,31 @@ def _solved(curve: CounterCurve, timeline: Timeline, between: str, recording: Re
         return pooled_draws(chain, _limit_w(curve), idle, _seed(curve.channel.name, readings))
     except np.linalg.LinAlgError:  # readings so odd that no covariance describes them: bounds hold all the same
         return None
+
+
+def _with_unsure_boundaries(joules: Floats, timeline: Timeline) -> Floats:
+    """Draws with joules moved across each boundary that is unsure on its own: its error times the larger power.
+
+    The errors of different boundaries are independent; what one part gains, its neighbour loses.
+    """
+    if not np.any(timeline.start_std_ns):
+        return joules
+    moved = np.array(joules, dtype=np.float64)
+    seconds = np.bincount(timeline.kind, (timeline.end_ns - timeline.start_ns) * S_PER_NS, len(timeline.kinds))
+    power_w = [float(np.mean(joules[:, row])) / float(seconds[row]) for row in range(timeline.rows)]
+    pairs: dict[tuple[int, int], float] = {}
+    for index in range(1, len(timeline.row)):
+        pair = int(timeline.row[index - 1]), int(timeline.row[index])
+        pairs[pair] = pairs.get(pair, 0.0) + (float(timeline.start_std_ns[index]) * S_PER_NS) ** 2
+    chance = np.random.default_rng(crc32(joules.tobytes()))
+    for pair, variance_s2 in pairs.items():
+        members = [row for row in pair if row >= 0]
+        largest_w = max((power_w[row] for row in members), default=0.0)
+        shift_j = largest_w * variance_s2**0.5 * chance.standard_normal(DRAWS)
+        for row, sign in zip(pair, (1.0, -1.0)):
+            if row >= 0:
+                moved[:, row] += sign * shift_j
+    return moved
 
 
 def _limit_w(curve: CounterCurve) -> float:

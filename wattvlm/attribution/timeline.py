@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from wattvlm.attribution.windows import Stretches, Window, difference, union
+from wattvlm.attribution.windows import SLACK_SIGMAS, Stretches, Window, difference, union
 
 Indices = NDArray[np.int64]
 
@@ -22,6 +22,7 @@ class Timeline:
     """Segments in order of time; kinds: names by number. row: the kind where it is part of a call, else -1.
 
     rows: how many of the kinds are parts of calls (these come first); calls: how many calls there are.
+    start_std_ns: how unsure the boundary at each segment's start is on its own, one sigma.
     """
 
     start_ns: Indices
@@ -31,6 +32,7 @@ class Timeline:
     kinds: tuple[str, ...]
     rows: int
     calls: int
+    start_std_ns: NDArray[np.float64]
 
     @property
     def instances(self) -> Indices:
@@ -74,4 +76,12 @@ def timeline_of(
         (*names, PAUSE, QUIET),
         len(names),
         len(parts),
+        _start_std_ns([window for window, _ in segments]),
     )
+
+
+def _start_std_ns(windows: Sequence[Window]) -> NDArray[np.float64]:
+    """Of each boundary the larger of what the segments on its two sides say of it."""
+    before = [0, *(window.end_slack_ns for window in windows[:-1])]
+    after = [window.start_slack_ns for window in windows]
+    return np.maximum(np.array(before, dtype=np.float64), np.array(after, dtype=np.float64)) / SLACK_SIGMAS
