@@ -14,7 +14,10 @@ from wattvlm.energy import Provenance
 from wattvlm.recording import Readings, Recording
 from wattvlm.sensing import DOMAINS, Absence, Channel, Domain
 from wattvlm.trace import Block
-from wattvlm.units import format_ns
+from wattvlm.units import NS_PER_MS, format_ns
+
+MODEL_STARTS_WITHIN_NS = 250 * NS_PER_MS
+"""No meter waits for a model to start, and its interval is wider than what it misses; so that is no news."""
 
 WORTH_SAYING_FRACTION = 0.005
 """Time without readings is mentioned from this fraction of the block on."""
@@ -119,6 +122,8 @@ def _uncovered(curves: Sequence[Curve], block: Block) -> list[str]:
         known = curve.channel.max_power_w is not None
         limit = "its largest power" if known else "twice the largest power seen, as its largest power is not known"
         for missing_ns, where in ((late_ns, "start"), (early_ns, "end")):
+            if curve.channel.method == "model" and missing_ns < MODEL_STARTS_WITHIN_NS:
+                continue
             if missing_ns > WORTH_SAYING_FRACTION * (block.end_ns - block.start_ns):
                 lines.append(
                     f"{curve.channel.name} has no reading in the {format_ns(missing_ns)} at the block's {where}; "
