@@ -183,8 +183,9 @@ def _rows(found: DomainCurves, timeline: Timeline, solved: Sequence[tuple[Counte
     lags = " to ".join(dict.fromkeys(format_ns(lag_s / S_PER_NS) for lag_s in ends))
     variation = float(np.mean([own.variation_fraction for _, own in solved]))
     line = (
-        f"{words} phases: pooled over {timeline.calls} calls (95 %, for the calls that ran); the sensor's clock is off "
-        f"by {lags}; powers vary by {variation * 100:.2g} % from call to call"
+        f"{words} phases: pooled over {timeline.calls} calls (95 %, for the calls that ran, if boundaries and edges of "
+        f"power are sharp to 0.1 ms); the sensor's clock is off by {lags}; powers vary by {variation * 100:.2g} % from "
+        "call to call"
     )
     return PooledRows(
         {name: joules[:, index] for index, name in enumerate(names)},
