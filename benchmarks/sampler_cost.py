@@ -37,28 +37,28 @@ NVML_AND_RAPL = (
 )
 
 ROWS = (
-    ("nothing but the process", "[]", 1, 100, ""),
-    ("one GPU, counter each 100 ms", NVML, 1, 100, "1.5 %"),
-    ("one GPU, counter each 20 ms", NVML, 1, 20, "4 %"),
-    ("two GPUs, counters each 100 ms", NVML, 2, 100, "1 % more"),
-    ("one GPU at 100 ms, and RAPL package and dram", NVML_AND_RAPL, 1, 100, "1 % more"),
+    ("nothing but the process", "[]", 1, 100, False, ""),
+    ("one counter each 100 ms", NVML, 1, 100, False, "1.5 %"),
+    ("one counter each 20 ms", NVML, 1, 20, False, "4 %"),
+    ("two counters each 100 ms", NVML, 2, 100, False, "1 % more"),
+    ("one counter each 100 ms, RAPL package and dram", NVML_AND_RAPL, 1, 100, False, "1 % more"),
+    ("one GPU as a meter reads it: counter and power field", NVML, 1, 100, True, ""),
 )
 
 
 def run() -> None:
     """The real sampling process, the real pynvml, a virtual library."""
     rows: list[tuple[str, ...]] = []
-    for name, sources, gpus, period_ms, goal in ROWS:
+    for name, sources, gpus, period_ms, has_fields, goal in ROWS:
         program = PROGRAM.format(sources=sources, seconds=SECONDS)
-        percent, ticks, period_ns = run_on(program, gpus=gpus, counter_period_ms=period_ms)
+        percent, ticks, period_ns = run_on(program, gpus, period_ms, has_fields=has_fields)
         seen = "" if ticks is None else f"{ticks} ticks, one each {period_ns / 1e6:.1f} ms"
         rows.append((name, f"{percent:.2f} %", seen, goal))
     show(
         "The sampler",
         ("sensors", "of a core", "seen", "goal: at most"),
         rows,
-        f"{SECONDS} s after 3 s of learning; each NVML call takes {CALL_LATENCY_NS // 1000} µs; the counter and the "
-        "instant power field of each GPU are read.",
+        f"{SECONDS} s after 3 s of learning; each NVML call takes {CALL_LATENCY_NS // 1000} µs.",
     )
 
 

@@ -15,8 +15,13 @@ CALL_LATENCY_NS = 150_000
 """What one NVML call takes: 0.15-0.4 ms was reported of real boards."""
 
 
-def run_on(program: str, gpus: int = 1, counter_period_ms: int = 100, init_delay_ms: int = 0) -> Any:
-    """What a program prints as JSON, with so many virtual GPUs; their counters tick at the period with 2 % jitter."""
+def run_on(
+    program: str, gpus: int = 1, counter_period_ms: int = 100, init_delay_ms: int = 0, has_fields: bool = True
+) -> Any:
+    """What a program prints as JSON, with so many virtual GPUs; their counters tick at the period with 2 % jitter.
+
+    has_fields: whether they have power fields as well, of which a meter reads one a GPU.
+    """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         load = folder / "gpu.load"
@@ -28,6 +33,8 @@ def run_on(program: str, gpus: int = 1, counter_period_ms: int = 100, init_delay
                 counter_period_ns=counter_period_ms * 1_000_000,
                 counter_jitter_ns=counter_period_ms * 20_000,
                 latency_ns=CALL_LATENCY_NS,
+                has_fields=has_fields,
+                usage="average" if has_fields else None,
             )
             for number in range(gpus)
         ]

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from wattvlm.recording import Recording
 
-LONGEST_START_NS = 250 * NS_PER_MS
+LONGEST_START_NS = 220 * NS_PER_MS
 """A sensor that takes longer to open (NVML: up to 2 s) does not hold the measured program; its late start is a Gap."""
 
 MARGIN_NS = NS_PER_S
@@ -72,7 +72,7 @@ class Sampler:
     @classmethod
     def start(cls, sources: Sequence[ProbeSource] | None = None, *, clock: Clock | None = None) -> Sampler:
         """A sampler that reads these probes (None: all of this machine); returns when each channel that measures has
-        given a first reading, after 250 ms at most.
+        given a first reading, after 220 ms at most.
 
         Never raises: what prevented the start is in `problem`, and becomes an absence in each recording.
         """
