@@ -52,7 +52,7 @@ def _thread_ns(call: Callable[[], Any]) -> float:
 
 
 def _shipped() -> tuple[str, str, str, str, str]:
-    call = _shipped_call(max_new_tokens=8)
+    call = shipped_call(max_new_tokens=8)
     plain, metered = _paired(call, PAIRS)
     return _row("the shipped model, one answer", plain, metered, "250 µs")
 
@@ -63,7 +63,7 @@ def _step() -> tuple[str, str, str, str, str]:
     added: list[list[float]] = []
     plain_ns: list[float] = []
     for count in steps:
-        plain, metered = _paired(_shipped_call(max_new_tokens=count, min_new_tokens=count), 40)
+        plain, metered = _paired(shipped_call(max_new_tokens=count, min_new_tokens=count), 40)
         added.append([with_ns - without_ns for with_ns, without_ns in zip(metered, plain, strict=True)])
         plain_ns.append(median(plain))
     difference = steps[1] - steps[0]
@@ -109,7 +109,8 @@ def _row(name: str, plain: list[float], metered: list[float], goal: str) -> tupl
     )
 
 
-def _shipped_call(**options: int) -> Callable[[], Any]:
+def shipped_call(**options: int) -> Callable[[], Any]:
+    """The shipped model's `generate` on one prepared image and question."""
     from transformers import AutoModelForImageTextToText, AutoProcessor, logging
 
     from wattvlm.demo import model_path
