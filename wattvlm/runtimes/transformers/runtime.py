@@ -10,9 +10,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
-from wattvlm.runtimes.transformers.arriving import Arrivals
+from wattvlm.runtimes._arriving import Arrivals
+from wattvlm.runtimes._patching import Patches
 from wattvlm.runtimes.transformers.loose import class_of, entries_of
-from wattvlm.runtimes.transformers.patching import Patches
 from wattvlm.runtimes.transformers.preprocessing import template_does_work, wrap_processor
 from wattvlm.trace import Mark, MarkSink
 

@@ -17,11 +17,11 @@ from typing import Any
 from wattvlm.runtimes.transformers.loose import entries_of
 from wattvlm.trace import Mark
 
-_PACKAGE = __name__.rpartition(".")[0]
+_PACKAGE = "wattvlm.runtimes"
 
 
 def hide_own_frames(skip_code: Callable[[CodeType], object]) -> None:
-    """Tell the compiler, by torch's own `skip_code`, to let each function of this package run by itself."""
+    """Tell the compiler, by torch's own `skip_code`, to let each function of the runtimes run by itself."""
     for name, module in list(sys.modules.items()):
         if name.startswith(_PACKAGE):
             for code in _codes_of(module, name):

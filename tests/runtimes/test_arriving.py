@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from wattvlm.runtimes.transformers.arriving import Arrivals
+from wattvlm.runtimes._arriving import Arrivals
 
 
 @pytest.fixture

@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator, Mapping
 from types import FunctionType
 from typing import Any
 
-from wattvlm.runtimes.transformers.loose import entries_of
-
 WrapMethod = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 _ABSENT: Any = object()
@@ -66,7 +64,8 @@ class Patches:
 
 def _own(owner: Any, name: str) -> Any:
     """What the object itself holds under a name, not what it inherits."""
-    return entries_of(owner).get(name, _ABSENT)
+    held: Any = getattr(owner, "__dict__", {})
+    return held.get(name, _ABSENT)
 
 
 def _with_subclasses(root: type) -> Iterator[type]:
