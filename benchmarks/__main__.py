@@ -1,22 +1,36 @@
-"""`python -m benchmarks [NAME ...]`: run the named benchmarks, or all of them, one after the other."""
+"""`python -m benchmarks [NAME ...] [OPTIONS]`: run the named benchmarks, or all of them, one after the other.
+
+Options go to the one benchmark that is named: `python -m benchmarks accuracy --help`.
+"""
 
 import importlib
 import pkgutil
 import sys
 from pathlib import Path
 
+PARTS = ("__main__", "tables", "virtual_gpu", "rapl_tree")
+"""Modules that benchmarks are made of; packages are such parts too."""
 
-def main(names: list[str]) -> None:
-    """Run benchmarks by module name; each has a `run` that prints its table."""
+
+def main(arguments: list[str]) -> None:
+    """Run benchmarks by module name; each has a `run` that prints its table, and takes options where it has any."""
+    first = next((number for number, each in enumerate(arguments) if each.startswith("-")), len(arguments))
+    names, options = arguments[:first], arguments[first:]
     known = sorted(
         entry.name for entry in pkgutil.iter_modules([str(Path(__file__).parent)])
-        if entry.name not in ("__main__", "tables")
+        if not entry.ispkg and entry.name not in PARTS
     )  # fmt: skip
     unknown = sorted(set(names) - set(known))
     if unknown:
         raise SystemExit(f"no benchmark {unknown}; there are {known}")
+    if options and len(names) != 1:
+        raise SystemExit(f"options {options} need one benchmark's name before them; there are {known}")
     for name in names or known:
-        importlib.import_module(f"benchmarks.{name}").run()
+        benchmark = importlib.import_module(f"benchmarks.{name}")
+        if options:
+            benchmark.run(options)
+        else:
+            benchmark.run()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,115 @@
+"""The cells of the accuracy table: a sensor, a prefill's length, a number of calls, and what is made hard for it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from wattvlm.units import NS_PER_MS, NS_PER_S, NS_PER_US
+
+PREFILLS_MS = (10, 15, 45, 120, 400, 2000)
+CALLS = (1, 5, 20, 100)
+VARIATIONS = (0.0, 0.03, 0.1)
+"""One sigma of power from call to call, one session after the other."""
+
+Hardship = Literal["", "marks", "limit", "noise"]
+HARDSHIPS: dict[Hardship, str] = {
+    "": "",
+    "marks": "each boundary off by up to 3 ms on its own, unstated",
+    "limit": "a prefill at 690 W of 700",
+    "noise": "1 W of noise in each reading",
+}
+"""What one kind of cell has beside the common conditions, in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sensor:
+    """A virtual sensor as it is; the engine is told its kind, resolution and largest power, and not the rest."""
+
+    words: str
+    behaviour: dict[str, Any] = field(hash=False)
+    is_counter: bool = True
+
+
+_TICKS = {"period_ns": 100 * NS_PER_MS, "jitter_ns": 3 * NS_PER_MS, "latency_ns": 150 * NS_PER_US}
+
+SENSORS = {
+    "counter-100ms": Sensor("counter, 100 ms", {"method": "counter", "resolution": 0.001, **_TICKS}),
+    "counter-20ms": Sensor(
+        "counter, 20 ms", {"method": "counter", "resolution": 0.001, **_TICKS, "period_ns": 20 * NS_PER_MS}
+    ),
+    "counter-1ms": Sensor(
+        "counter, 1 ms, read at 100 Hz",
+        {"method": "counter", "resolution": 15.3e-6, "period_ns": NS_PER_MS, "latency_ns": 100 * NS_PER_US},
+    ),
+    "mean-1s": Sensor(
+        "1 s mean each 100 ms", {"method": "power", "resolution": 0.001, "window_ns": NS_PER_S, **_TICKS}, False
+    ),
+    "part-25ms": Sensor(
+        "25 of each 100 ms",
+        {"method": "power", "resolution": 0.001, "window_ns": 25 * NS_PER_MS, **_TICKS},
+        False,
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One row of the table."""
+
+    sensor: str
+    prefill_ms: int
+    calls: int
+    hardship: Hardship = ""
+
+    @property
+    def key(self) -> str:
+        """A name for files and for seeds."""
+        return f"{self.sensor} {self.prefill_ms}ms n{self.calls} {self.hardship}".rstrip()
+
+
+def all_cells() -> list[Cell]:
+    """Every cell, the common conditions first."""
+    cells = [Cell(sensor, prefill_ms, calls) for sensor in SENSORS for calls in CALLS for prefill_ms in PREFILLS_MS]
+    cells += [Cell(sensor, ms, calls, "limit") for sensor in SENSORS for ms in (15, 45, 120) for calls in (1, 20)]
+    cells += [Cell(sensor, ms, 20, "marks") for sensor in SENSORS for ms in (15, 45, 120)]
+    cells += [
+        Cell(name, ms, calls, "noise")
+        for name, sensor in SENSORS.items()
+        if not sensor.is_counter
+        for ms in (45, 120)
+        for calls in (1, 20)
+    ]
+    return cells
+
+
+NAMED_BY_A_GOAL = frozenset({
+    Cell("counter-100ms", 15, 20), Cell("counter-100ms", 45, 20), Cell("mean-1s", 45, 1),
+})  # fmt: skip
+"""Cells whose RMS error has a goal of its own."""
+
+_DOCS_SESSIONS = {1: 400, 5: 200, 20: 200, 100: 60}
+
+
+def docs_sessions(cell: Cell, most: int) -> int:
+    """How many sessions of a cell the docs' table has: all where a goal names the cell, else fewer of longer ones."""
+    if cell in NAMED_BY_A_GOAL or cell.hardship == "limit":
+        return most
+    if cell.hardship:
+        return min(100, most)
+    return min(_DOCS_SESSIONS[cell.calls], most)
+
+
+def chosen(
+    sensors: Collection[str], prefills_ms: Collection[int], calls: Collection[int], hardships: Collection[str]
+) -> list[Cell]:
+    """The cells that pass all filters; an empty filter lets everything pass ("none" = the common conditions)."""
+    return [
+        cell
+        for cell in all_cells()
+        if (not sensors or cell.sensor in sensors)
+        and (not prefills_ms or cell.prefill_ms in prefills_ms)
+        and (not calls or cell.calls in calls)
+        and (not hardships or (cell.hardship or "none") in hardships)
+    ]

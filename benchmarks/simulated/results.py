@@ -1,0 +1,79 @@
+"""Outcomes kept in a file, one JSON line a session, so that a long run can be stopped and gone on with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
+from multiprocessing import get_context
+from pathlib import Path
+from time import monotonic
+from zlib import crc32
+
+import wattvlm
+from benchmarks.simulated.cells import Cell
+from benchmarks.simulated.outcomes import Outcome, outcome
+
+Work = tuple[Cell, int]
+
+_MADE_OF = ("attribution", "testing", "probes", "energy.py", "trace.py", "recording.py")
+
+
+def fingerprint() -> str:
+    """A number for the code that outcomes depend on: those of two versions do not belong into one table."""
+    package, own = Path(wattvlm.__file__).parent, Path(__file__).parent
+    files = [file for name in _MADE_OF for file in sorted({*(package / name).rglob("*.py"), package / name})]
+    number = 0
+    for file in (*files, own / "cells.py", own / "drawn.py", own / "outcomes.py"):
+        if file.is_file():
+            number = crc32(file.read_bytes(), number)
+    return f"{number:08x}"
+
+
+def read(path: Path) -> list[Outcome]:
+    """The outcomes of a results file, without a last line cut short; SystemExit where they are another version's."""
+    first, *lines = path.read_text().splitlines()
+    if json.loads(first) != {"code": fingerprint()}:
+        raise SystemExit(
+            f"{path} holds outcomes of another version of the code, and a table of both means nothing. "
+            "Cure: start a new file with --results"
+        )
+    found: list[Outcome] = []
+    for line in lines:
+        try:
+            found.append(Outcome(**json.loads(line)))
+        except ValueError:
+            continue
+    return found
+
+
+def collect(work: Sequence[Work], path: Path, *, resume: bool, jobs: int) -> list[Outcome]:
+    """The outcomes of all work, those in the file included; each new one is appended to it as soon as it is there."""
+    if path.exists() and path.stat().st_size and not resume:
+        raise SystemExit(f"{path} is there already. Cure: --resume to go on with it, or another --results")
+    done = read(path) if path.exists() and path.stat().st_size else []
+    if not done:
+        path.write_text(json.dumps({"code": fingerprint()}) + "\n")
+    known = {(each.cell, each.seed) for each in done}
+    left = [(cell, seed) for cell, seed in work if (cell.key, seed) not in known]
+    wanted = {(cell.key, seed) for cell, seed in work}
+    fresh: list[Outcome] = []
+    with path.open("a") as stream, ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        for found in _with_progress(pool.map(_one, left, chunksize=10), len(left)):
+            stream.write(json.dumps(asdict(found)) + "\n")
+            stream.flush()
+            fresh.append(found)
+    return [each for each in (*done, *fresh) if (each.cell, each.seed) in wanted]
+
+
+def _one(work: Work) -> Outcome:
+    return outcome(*work)
+
+
+def _with_progress(found: Iterable[Outcome], count: int) -> Iterable[Outcome]:
+    start_s = monotonic()
+    for number, each in enumerate(found, 1):
+        if number % 500 == 0:
+            print(f"{number} of {count} sessions, {monotonic() - start_s:.0f} s", flush=True)
+        yield each
