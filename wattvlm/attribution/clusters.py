@@ -3,20 +3,20 @@
 A long segment (three ticks inside it, or more) is counted directly from its second tick to its last but one; what is
 before and after them belongs to the clusters on its two sides, as its head and its tail, each with a power and a slope
 of its own, since power drifts inside a decode. What a long segment's body holds is free, so clusters share nothing but
-mean powers, and the work is linear in calls. Clusters of one size lie in arrays together, filled up with empty rows.
+mean powers, and the work is linear in calls. Clusters of about one size lie in arrays together, filled up with empty
+rows; all of them are made at once, without a loop over calls or ticks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wattvlm.attribution.ticks import Floats, Ticks, seconds_since
 from wattvlm.attribution.timeline import Indices, Timeline
+from wattvlm.attribution.views import HEAD_SLOPE, LEVEL, TAIL_SLOPE, Chain, Clusters, CounterView, Segments
 from wattvlm.units import S_PER_NS
 
 LARGEST_LAG_S = 0.005
@@ -24,90 +24,38 @@ LARGEST_LAG_S = 0.005
 
 TICKS_INSIDE_LONG = 3
 
+LONG_SHARE = 0.75
+"""A kind is long where at least this share of its segments have so many ticks inside."""
+
 MOST_ROWS = 32
 """Clusters with more ticks are cut, so that no matrix grows with the recording."""
 
 ROWS_STEP = 4
 """Clusters whose numbers of rows round up to the same multiple of this are handled together."""
 
-SLOPE_S = 0.1
-"""Slopes of heads and tails are in watts over this time."""
-
-LEVEL, HEAD_SLOPE, TAIL_SLOPE = 0, 1, 2
-"""What a segment's column stands for: its mean power, or watts that rise from its start, or towards its end."""
-
 STAMP_STD_S = 50e-6
 """Marks and reads are on one clock, but stamped by two processes: one sigma of what is between them."""
 
-
-@dataclass(frozen=True, slots=True)
-class Clusters:
-    """J clusters of up to M rows (ticks after the first) and S segments.
-
-    tick_s (J, M + 1), joules (J, M + 1) above the first tick's, noise_j2 (J, M + 1): the variance of each; real
-    (J, M): the rows that are ticks. start_s, end_s, kind, row, shape (J, S): the segments, of no length where there is
-    none; shape: LEVEL, or a slope beside the level of the same segment.
-    first_row, last_row (J,): the part of calls whose counted body ends at the first, begins at the last tick, or -1.
-    """
-
-    tick_s: Floats
-    joules: Floats
-    noise_j2: Floats
-    real: NDArray[np.bool_]
-    start_s: Floats
-    end_s: Floats
-    kind: Indices
-    row: Indices
-    shape: Indices
-    first_row: Indices
-    last_row: Indices
-
-    def __len__(self) -> int:
-        return len(self.tick_s)
-
-    def seconds(self, lag_s: float) -> Floats:
-        """Time of each segment between the first tick and each row's, (J, M, S), the marks shifted by a lag.
-
-        Of a slope, that time weighed by its rise.
-        """
-        low_s, high_s = self.start_s[:, None, :] + lag_s, self.end_s[:, None, :] + lag_s
-        passed_s: Floats = np.minimum(np.maximum(self.tick_s[:, :, None], low_s), high_s)
-        shape = self.shape[:, None, :]
-        passed_s = np.where(shape == HEAD_SLOPE, (passed_s - low_s) ** 2 / (2 * SLOPE_S), passed_s)
-        passed_s = np.where(shape == TAIL_SLOPE, -((high_s - passed_s) ** 2) / (2 * SLOPE_S), passed_s)
-        return np.asarray(passed_s[:, 1:] - passed_s[:, :1], np.float64)
-
-    def is_kind(self, kinds: int) -> Floats:
-        """1 where a segment is of a kind, (J, S, kinds)."""
-        return np.asarray(self.kind[:, :, None] == np.arange(kinds), np.float64)
-
-    def chosen(self, which: NDArray[np.bool_] | Indices) -> Clusters:
-        """Some of the clusters."""
-        return Clusters(
-            self.tick_s[which], self.joules[which], self.noise_j2[which], self.real[which], self.start_s[which],
-            self.end_s[which], self.kind[which], self.row[which], self.shape[which], self.first_row[which],
-            self.last_row[which],
-        )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Chain:
-    """All clusters of a counter. counted_j: joules of the bodies by row.
-
-    of_row: kind -> row, or -1. is_slope: the kinds that are slopes and not powers.
-    """
-
-    clusters: tuple[Clusters, ...]
-    counted_j: Floats
-    of_row: Indices
-    is_slope: NDArray[np.bool_]
-
-    @property
-    def kinds(self) -> int:
-        return len(self.of_row)
-
-
 _HEADS, _TAILS, _HEAD_SLOPES, _TAIL_SLOPES = 1, 2, 3, 4
+"""Kinds are numbered over all kinds of the timeline, then their heads, tails, and the slopes of these."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spans:
+    """The stretches of time of clusters, (J,) each.
+
+    low_s, high_s: segments that reach into this time take part. left, right: the long segment whose body ends where
+    the cluster begins, and the one whose body begins where it ends; -1 for none.
+    """
+
+    low_s: Floats
+    high_s: Floats
+    left: Indices
+    right: Indices
+
+    def chosen(self, which: Indices) -> Spans:
+        """Some of the spans."""
+        return Spans(self.low_s[which], self.high_s[which], self.left[which], self.right[which])
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +68,12 @@ class _Ticks:
 
 
 @dataclass(frozen=True, slots=True)
-class _Cut:
-    """Where clusters end and begin: the left one at tick `end`, the right one at tick `begin`. segment: whose body."""
+class _Cuts:
+    """Where clusters end and begin: left ones at tick `end`, right ones at tick `begin`. segment: whose body."""
 
-    end: int
-    begin: int
-    segment: int = -1
+    end: Indices
+    begin: Indices
+    segment: Indices
 
 
 def chain_of(timeline: Timeline, ticks: Ticks, origin_ns: int, resolution_j: float, took_s: float) -> Chain | None:
@@ -137,16 +85,132 @@ def chain_of(timeline: Timeline, ticks: Ticks, origin_ns: int, resolution_j: flo
     first_s, last_s = seconds_since(origin_ns, np.array(timeline.in_calls_ns))
     if len(known.late_s) < 2 or known.late_s[0] > first_s - LARGEST_LAG_S or known.early_s[-1] < last_s + LARGEST_LAG_S:
         return None
-    start_s, end_s = seconds_since(origin_ns, timeline.start_ns), seconds_since(origin_ns, timeline.end_ns)
-    cuts, counted_j = _body_cuts(timeline, known, start_s, end_s)
-    spans = _spans(_with_forced_cuts(cuts, len(known.late_s)), len(known.late_s))
-    pieces = [_members(timeline, known, start_s, end_s, *span) for span in spans]
-    pieces = [piece for piece in pieces if np.any(piece.row >= 0)]
-    used = np.unique(np.concatenate([piece.kind[0] for piece in pieces]))
+    cuts, counted_j = _body_cuts(timeline, known, origin_ns)
+    first, last, left, right = _between(cuts, len(known.late_s))
+    spans = Spans(known.middle_s[first] - LARGEST_LAG_S, known.middle_s[last] + LARGEST_LAG_S, left, right)
+    kept: list[Clusters] = []
+    size = -(-(last - first) // ROWS_STEP)
+    for each in np.unique(size):
+        own = np.flatnonzero(size == each)
+        segments = segments_of(timeline, spans.chosen(own), origin_ns)
+        made = _clusters(timeline, known, segments, (first[own], last[own], left[own], right[own]))
+        kept.append(made.chosen(np.any(segments.row >= 0, axis=1)))
+    joules = sum(float(np.sum(np.max(own.values * own.real, axis=1))) for own in kept)
+    seconds = sum(float(np.sum(own.to_s - own.from_s)) for own in kept)
+    return joined_chain(kept, counted_j, timeline, joules / seconds)
+
+
+def joined_chain(clusters: Sequence[Clusters], counted_j: Floats, timeline: Timeline, mean_w: float) -> Chain:
+    """The chain of clusters, at least one, whose kinds are still numbered over all that the timeline could have."""
+    kept = [own for own in clusters if len(own)]
+    used = np.unique(np.concatenate([np.unique(own.segments.kind) for own in kept]))
+    pairs = np.unique(np.concatenate([np.unique(own.segments.offset) for own in kept]))
+    pairs = pairs[pairs >= 0]
+    numbered = tuple(
+        replace(
+            own,
+            segments=replace(
+                own.segments,
+                kind=np.searchsorted(used, own.segments.kind).astype(np.int64),
+                offset=np.where(own.segments.offset >= 0, np.searchsorted(pairs, own.segments.offset), -1),
+            ),
+        )
+        for own in kept
+    )
     base = used % len(timeline.kinds)
-    joined = tuple(_renumbered(_joined(group), used) for group in _by_size(pieces))
-    is_slope = used >= _HEAD_SLOPES * len(timeline.kinds)
-    return Chain(joined, counted_j, np.where(base < timeline.rows, base, -1), is_slope)
+    of_row = np.where(base < timeline.rows, base, -1)
+    return Chain(numbered, counted_j, of_row, used >= _HEAD_SLOPES * len(timeline.kinds), len(pairs), mean_w)
+
+
+def segments_of(timeline: Timeline, spans: Spans, origin_ns: int) -> Segments:
+    """The columns of clusters: all segments in their time, then the slopes of a tail on the left and a head."""
+    start_s, end_s = seconds_since(origin_ns, timeline.start_ns), seconds_since(origin_ns, timeline.end_ns)
+    low = np.where(spans.left >= 0, spans.left, np.searchsorted(end_s, spans.low_s, "right"))
+    high = np.where(spans.right >= 0, spans.right, np.searchsorted(start_s, spans.high_s, "left") - 1)
+    low = np.minimum(low, len(start_s) - 1)
+    count = np.maximum(high - low, 0) + 1
+    column = np.arange(int(np.max(count)))
+    exists = column < count[:, None]
+    member = np.where(exists, low[:, None] + column, low[:, None])
+    kinds = len(timeline.kinds)
+    kind = timeline.kind[member]
+    is_tail = (column == 0) & (spans.left >= 0)[:, None]
+    is_head = (column == count[:, None] - 1) & (spans.right >= 0)[:, None]
+    kind = np.where(is_head, timeline.kind[member] + _HEADS * kinds, kind)
+    kind = np.where(is_tail, timeline.kind[member] + _TAILS * kinds, kind)
+    kind = np.where(exists, kind, kind[:, :1])
+    has_boundary = exists & (column > 0)
+    pair = timeline.kind[np.maximum(member - 1, 0)] * kinds + timeline.kind[member]
+    length = np.where(exists, 1.0, 0.0)
+    levels = Segments(
+        start_s[member] * length,
+        end_s[member] * length,
+        kind,
+        np.where(exists, timeline.row[member], -1),
+        np.full(member.shape, LEVEL),
+        np.where(has_boundary, column - 1, -1),
+        np.where(has_boundary, pair, -1),
+        np.where(has_boundary, timeline.start_std_ns[member] * S_PER_NS, 0.0),
+    )
+    slopes = [
+        _slope_column(timeline, start_s, end_s, segment, variant, shape, kind[:, :1])
+        for segment, variant, shape in (
+            (spans.right, _HEAD_SLOPES, HEAD_SLOPE), (spans.left, _TAIL_SLOPES, TAIL_SLOPE)
+        )
+    ]  # fmt: skip
+    return _beside(levels, *slopes)
+
+
+def _slope_column(
+    timeline: Timeline, start_s: Floats, end_s: Floats, segment: Indices, variant: int, shape: int, other: Indices
+) -> Segments:
+    """One column: the slope of a long segment; of no length and of another kind where a cluster has none."""
+    exists = (segment >= 0)[:, None]
+    member = np.maximum(segment, 0)[:, None]
+    none = np.full(member.shape, -1)
+    return Segments(
+        np.where(exists, start_s[member], 0.0), np.where(exists, end_s[member], 0.0),
+        np.where(exists, timeline.kind[member] + variant * len(timeline.kinds), other),
+        np.where(exists, timeline.row[member], -1), np.where(exists, shape, LEVEL), none, none,
+        np.zeros(member.shape),
+    )  # fmt: skip
+
+
+def _beside(*parts: Segments) -> Segments:
+    """The columns of all parts in one."""
+    return Segments(
+        np.concatenate([each.start_s for each in parts], axis=1),
+        np.concatenate([each.end_s for each in parts], axis=1),
+        np.concatenate([each.kind for each in parts], axis=1),
+        np.concatenate([each.row for each in parts], axis=1),
+        np.concatenate([each.shape for each in parts], axis=1),
+        np.concatenate([each.before for each in parts], axis=1),
+        np.concatenate([each.offset for each in parts], axis=1),
+        np.concatenate([each.boundary_std_s for each in parts], axis=1),
+    )
+
+
+def _clusters(
+    timeline: Timeline, ticks: _Ticks, segments: Segments, ends: tuple[Indices, Indices, Indices, Indices]
+) -> Clusters:
+    """The clusters of one size. ends: first tick, last tick, the long segment on the left or -1, on the right or -1."""
+    first, last, left, right = ends
+    rows = np.arange(1, int(np.max(last - first)) + 1)
+    real = first[:, None] + rows <= last[:, None]
+    tick = np.minimum(first[:, None] + rows, last[:, None])
+    every = np.concatenate([first[:, None], tick], axis=1)
+    return Clusters(
+        segments,
+        CounterView(ticks.middle_s[every]),
+        ticks.energy_j[tick] - ticks.energy_j[first][:, None],
+        np.where(real, ticks.noise_j2[tick], 1.0),
+        ticks.noise_j2[first],
+        real,
+        ticks.middle_s[first],
+        ticks.middle_s[last],
+        np.where(left >= 0, timeline.row[left], -1),
+        np.where(right >= 0, timeline.row[right], -1),
+    )
 
 
 def _known_ticks(ticks: Ticks, resolution_j: float, took_s: float) -> _Ticks:
@@ -167,105 +231,32 @@ def _known_ticks(ticks: Ticks, resolution_j: float, took_s: float) -> _Ticks:
     return _Ticks(early_s, late_s, energy_j, middle_s, np.maximum(noise_j2, 1e-8))
 
 
-def _body_cuts(timeline: Timeline, ticks: _Ticks, start_s: Floats, end_s: Floats) -> tuple[list[_Cut], Floats]:
-    """The bodies of long segments, and their joules by row. A kind is long where nearly all of its segments are."""
+def _body_cuts(timeline: Timeline, ticks: _Ticks, origin_ns: int) -> tuple[_Cuts, Floats]:
+    """The bodies of long segments, and their joules by row."""
+    start_s, end_s = seconds_since(origin_ns, timeline.start_ns), seconds_since(origin_ns, timeline.end_ns)
     first = np.searchsorted(ticks.early_s, start_s + LARGEST_LAG_S, "left")
     last = np.searchsorted(ticks.late_s, end_s - LARGEST_LAG_S, "right") - 1
     several = last - first + 1 >= TICKS_INSIDE_LONG
     share = np.bincount(timeline.kind, several, len(timeline.kinds)) / np.maximum(timeline.instances, 1)
-    cuts = [
-        _Cut(int(first[index]) + 1, int(last[index]) - 1, int(index))
-        for index in np.flatnonzero(several & (share[timeline.kind] >= 0.75))
-    ]
-    counted_j = np.zeros(timeline.rows)
-    for cut in cuts:
-        row = int(timeline.row[cut.segment])
-        if row >= 0:
-            counted_j[row] += ticks.energy_j[cut.begin] - ticks.energy_j[cut.end]
-    return cuts, counted_j
+    segment = np.flatnonzero(several & (share[timeline.kind] >= LONG_SHARE))
+    cuts = _Cuts(first[segment] + 1, last[segment] - 1, segment)
+    row = timeline.row[segment]
+    inside = row >= 0
+    body_j = ticks.energy_j[cuts.begin] - ticks.energy_j[cuts.end]
+    return cuts, np.bincount(row[inside], body_j[inside], timeline.rows).astype(np.float64)
 
 
-def _with_forced_cuts(cuts: Sequence[_Cut], ticks: int) -> list[_Cut]:
-    every: list[_Cut] = []
-    begin = 0
-    for cut in [*cuts, _Cut(ticks - 1, ticks - 1)]:
-        pieces = -(-(cut.end - begin) // MOST_ROWS)
-        inner = [begin + (cut.end - begin) * piece // pieces for piece in range(1, pieces)]
-        every += [_Cut(tick, tick) for tick in inner]
-        every.append(cut)
-        begin = cut.begin
-    return every[:-1]
-
-
-def _spans(cuts: Sequence[_Cut], ticks: int) -> list[tuple[int, int, int, int]]:
-    """(first tick, last tick, the long segment on the left or -1, the one on the right or -1) of each cluster."""
-    borders = [_Cut(0, 0), *cuts, _Cut(ticks - 1, ticks - 1)]
-    spans = [(one.begin, two.end, one.segment, two.segment) for one, two in pairwise(borders)]
-    return [span for span in spans if span[1] > span[0]]
-
-
-def _members(
-    timeline: Timeline, ticks: _Ticks, start_s: Floats, end_s: Floats, first: int, last: int, left: int, right: int
-) -> Clusters:
-    """One cluster; its kinds are numbered over all kinds, then their heads, tails, and the slopes of these."""
-    middle_s, rows = ticks.middle_s[first : last + 1], last - first
-    low = left if left >= 0 else int(np.searchsorted(end_s, float(ticks.middle_s[first]) - LARGEST_LAG_S, "right"))
-    high = (
-        right if right >= 0 else int(np.searchsorted(start_s, float(ticks.middle_s[last]) + LARGEST_LAG_S, "left")) - 1
-    )
-    members = list(range(low, high + 1))
-    kind = [int(timeline.kind[each]) for each in members]
-    shape = [LEVEL] * len(members)
-    if right >= 0:
-        kind[-1] += _HEADS * len(timeline.kinds)
-    if left >= 0:
-        kind[0] = int(timeline.kind[left]) + _TAILS * len(timeline.kinds)
-    for segment, slope, form in ((right, _HEAD_SLOPES, HEAD_SLOPE), (left, _TAIL_SLOPES, TAIL_SLOPE)):
-        if segment >= 0:
-            members.append(segment)
-            kind.append(int(timeline.kind[segment]) + slope * len(timeline.kinds))
-            shape.append(form)
-    return Clusters(
-        middle_s[None], (ticks.energy_j[first : last + 1] - ticks.energy_j[first])[None],
-        ticks.noise_j2[first : last + 1][None], np.ones((1, rows), dtype=bool), start_s[members][None],
-        end_s[members][None], np.array([kind]), timeline.row[members][None], np.array([shape]),
-        _row_of(timeline, left), _row_of(timeline, right),
-    )  # fmt: skip
-
-
-def _row_of(timeline: Timeline, segment: int) -> Indices:
-    return np.array([timeline.row[segment] if segment >= 0 else -1], dtype=np.int64)
-
-
-def _by_size(pieces: Sequence[Clusters]) -> list[list[Clusters]]:
-    sizes: dict[int, list[Clusters]] = {}
-    for piece in pieces:
-        sizes.setdefault(-(-piece.real.shape[1] // ROWS_STEP), []).append(piece)
-    return [sizes[size] for size in sorted(sizes)]
-
-
-def _joined(pieces: Sequence[Clusters]) -> Clusters:
-    rows = max(piece.real.shape[1] for piece in pieces)
-    segments = max(piece.kind.shape[1] for piece in pieces)
-
-    shape = len(pieces), segments
-    whole = Clusters(
-        np.zeros((len(pieces), rows + 1)), np.zeros((len(pieces), rows + 1)), np.ones((len(pieces), rows + 1)),
-        np.zeros((len(pieces), rows), dtype=bool), np.zeros(shape), np.zeros(shape), np.zeros(shape, dtype=np.int64),
-        np.full(shape, -1), np.full(shape, LEVEL), np.concatenate([piece.first_row for piece in pieces]),
-        np.concatenate([piece.last_row for piece in pieces]),
-    )  # fmt: skip
-    for index, piece in enumerate(pieces):
-        ticks, members = piece.tick_s.shape[1], piece.kind.shape[1]
-        whole.tick_s[index, :ticks], whole.tick_s[index, ticks:] = piece.tick_s[0], piece.tick_s[0, -1]
-        whole.joules[index, :ticks], whole.joules[index, ticks:] = piece.joules[0], piece.joules[0, -1]
-        whole.noise_j2[index, :ticks] = piece.noise_j2[0]
-        whole.real[index, : ticks - 1] = True
-        for name in ("start_s", "end_s", "kind", "row", "shape"):
-            getattr(whole, name)[index, :members] = getattr(piece, name)[0]
-        whole.kind[index, members:] = piece.kind[0, -1]
-    return whole
-
-
-def _renumbered(clusters: Clusters, used: Indices) -> Clusters:
-    return replace(clusters, kind=np.asarray(np.searchsorted(used, clusters.kind), dtype=np.int64))
+def _between(cuts: _Cuts, ticks: int) -> tuple[Indices, Indices, Indices, Indices]:
+    """First and last tick of each cluster, and the long segments on its left and right; no cluster over MOST_ROWS."""
+    none = np.array([-1])
+    begin = np.concatenate([[0], cuts.begin])
+    length = np.concatenate([cuts.end, [ticks - 1]]) - begin
+    pieces = np.maximum(-(-length // MOST_ROWS), 1)
+    gap = np.repeat(np.arange(len(pieces)), pieces)
+    piece = np.arange(len(gap)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+    first = begin[gap] + length[gap] * piece // pieces[gap]
+    last = begin[gap] + length[gap] * (piece + 1) // pieces[gap]
+    left = np.where(piece == 0, np.concatenate([none, cuts.segment])[gap], -1)
+    right = np.where(piece == pieces[gap] - 1, np.concatenate([cuts.segment, none])[gap], -1)
+    some = last > first
+    return first[some], last[some], left[some], right[some]

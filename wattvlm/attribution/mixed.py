@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from wattvlm.attribution.clusters import Chain, Clusters
 from wattvlm.attribution.ticks import Floats
+from wattvlm.attribution.views import Chain, Clusters
 
 SLOPE_STD_FRACTION = 0.05
 """One sigma of slopes, in largest powers over SLOPE_S: 35 W in 100 ms on a board of 700 W."""
@@ -64,7 +64,7 @@ class Sums:
 class _Solved:
     """One array of clusters at one lag and spread: A, and A X and y whitened by the Cholesky factor of V."""
 
-    seconds: Floats
+    seen: Floats
     spread_w2: Floats
     white_design: Floats
     white_joules: Floats
@@ -109,14 +109,13 @@ def sums(chain: Chain, weights: tuple[Floats, ...], lag_s: float, spread_w: Floa
     per_w: Floats = np.zeros((rows, chain.kinds))
     for clusters, weight in zip(chain.clusters, weights):
         solved = _solved(clusters, weight, lag_s, spread_w, chain.kinds)
-        total_s = np.max(solved.seconds, axis=1)
-        is_row = clusters.row[:, :, None] == np.arange(rows)
-        of_row = np.asarray(is_row * total_s[:, :, None], np.float64)
+        is_row = clusters.segments.row[:, :, None] == np.arange(rows)
+        of_row = np.asarray(is_row * clusters.seconds(lag_s)[:, :, None], np.float64)
         per_w += np.einsum("jsr,jsk->rk", of_row, clusters.is_kind(chain.kinds), optimize=True)
         first = (clusters.first_row[:, None] == np.arange(rows)) / weight[:, None] ** 0.5
         last = (clusters.last_row[:, None] == np.arange(rows)) / weight[:, None] ** 0.5
-        first_j2, last_j2 = clusters.noise_j2[:, 0], _last_noise_j2(clusters)
-        known = np.einsum("jsr,js,jms->jrm", of_row, solved.spread_w2, solved.seconds, optimize=True)
+        first_j2, last_j2 = clusters.shared_noise, _last_noise_j2(clusters)
+        known = np.einsum("jsr,js,jms->jrm", of_row, solved.spread_w2, solved.seen, optimize=True)
         scale = weight[:, None, None] ** -0.5
         known += scale * (first * first_j2[:, None])[:, :, None] * clusters.real[:, None, :]
         known += scale * (last * last_j2[:, None])[:, :, None] * _is_last(clusters)[:, None, :]
@@ -137,23 +136,20 @@ def _is_last(clusters: Clusters) -> Floats:
 
 
 def _last_noise_j2(clusters: Clusters) -> Floats:
-    return np.asarray(np.sum(clusters.noise_j2[:, 1:] * _is_last(clusters), axis=1), np.float64)
+    return np.asarray(np.sum(clusters.own_noise * _is_last(clusters), axis=1), np.float64)
 
 
 def _solved(clusters: Clusters, weight: Floats, lag_s: float, spread_w: Floats, kinds: int) -> _Solved:
-    seconds = np.asarray(clusters.seconds(lag_s) * clusters.real[:, :, None], np.float64)
-    is_kind = clusters.is_kind(kinds)
-    spread_w2 = np.asarray(spread_w[clusters.kind] ** 2 / weight[:, None], np.float64)
-    covariance = (seconds * spread_w2[:, None, :]) @ np.swapaxes(seconds, 1, 2)
+    seen = clusters.weights(lag_s)
+    spread_w2 = np.asarray(spread_w[clusters.segments.kind] ** 2 / weight[:, None], np.float64)
+    covariance = (seen * spread_w2[:, None, :]) @ np.swapaxes(seen, 1, 2)
     both = clusters.real[:, :, None] * clusters.real[:, None, :]
-    covariance += both * (clusters.noise_j2[:, 0] / weight)[:, None, None]
-    own = np.where(clusters.real, clusters.noise_j2[:, 1:] / weight[:, None], 1.0)
+    covariance += both * (clusters.shared_noise / weight)[:, None, None]
+    own = np.where(clusters.real, clusters.own_noise / weight[:, None], 1.0)
     covariance += own[:, :, None] * np.eye(own.shape[1])
     factor = np.linalg.cholesky(covariance)
-    design = seconds @ is_kind
-    joules = (clusters.joules[:, 1:] * clusters.real)[:, :, None]
-    white: Floats = np.asarray(np.linalg.solve(factor, np.concatenate([design, joules], axis=2)), np.float64)
+    design = seen @ clusters.is_kind(kinds)
+    values = (clusters.values * clusters.real)[:, :, None]
+    white: Floats = np.asarray(np.linalg.solve(factor, np.concatenate([design, values], axis=2)), np.float64)
     log_determinant = 2.0 * float(np.sum(np.log(np.diagonal(factor, axis1=1, axis2=2))))
-    return _Solved(
-        seconds, spread_w2, white[:, :, :-1], white[:, :, -1], np.asarray(factor, np.float64), log_determinant
-    )
+    return _Solved(seen, spread_w2, white[:, :, :-1], white[:, :, -1], np.asarray(factor, np.float64), log_determinant)

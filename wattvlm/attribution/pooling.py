@@ -15,9 +15,10 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from wattvlm.attribution.clusters import LARGEST_LAG_S, Chain
+from wattvlm.attribution.clusters import LARGEST_LAG_S
 from wattvlm.attribution.mixed import Fit, Prior, Sums, fit, misfits, sums
 from wattvlm.attribution.ticks import Floats
+from wattvlm.attribution.views import Chain
 from wattvlm.energy import DRAWS
 
 VARIATIONS = (0.002, 0.006, 0.012, 0.02, 0.03, 0.045, 0.07, 0.11, 0.17, 0.3)
@@ -87,7 +88,7 @@ class _Model:
 
     def with_usual_w(self, mean_w: Floats) -> _Model:
         """The same with powers that were found, none so small that it could not vary."""
-        least_w = 0.2 * _mean_w(self.chain)
+        least_w = 0.2 * self.chain.mean_w
         return replace(self, usual_w=np.minimum(np.maximum(mean_w, least_w), self.prior.limit_w))
 
 
@@ -99,7 +100,7 @@ def pooled_draws(chain: Chain, limit_w: float, idle_rows: Sequence[int], seed: i
     chance = np.random.default_rng(seed)
     idle = np.isin(chain.of_row, [-1, *idle_rows])
     ones = tuple(np.ones(len(own)) for own in chain.clusters)
-    model = _Model(chain, Prior(limit_w, chain.is_slope), idle, np.full(chain.kinds, _mean_w(chain)), ones)
+    model = _Model(chain, Prior(limit_w, chain.is_slope), idle, np.full(chain.kinds, chain.mean_w), ones)
     searched, lag_s, variation = _tuned(_thinned(model))
     settings, weights = _settings(searched, lag_s, variation)
     if _is_at_an_end(settings, weights):
@@ -129,12 +130,6 @@ def _thinned(model: _Model) -> _Model:
     clusters = tuple(own.chosen(which) for own, which in zip(model.chain.clusters, chosen))
     weights = tuple(own[which] for own, which in zip(model.weights, chosen))
     return replace(model, chain=replace(model.chain, clusters=clusters), weights=weights)
-
-
-def _mean_w(chain: Chain) -> float:
-    joules = sum(float(np.sum(own.joules[:, -1])) for own in chain.clusters)
-    seconds = sum(float(np.sum(own.tick_s[:, -1] - own.tick_s[:, 0])) for own in chain.clusters)
-    return joules / seconds
 
 
 def _tuned(model: _Model) -> tuple[_Model, float, Variation]:

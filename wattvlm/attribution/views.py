@@ -1,0 +1,202 @@
+"""What a sensor saw of the power curve, and of each segment of time in it: the view that the mixed model solves.
+
+Each row (one reading) of a cluster is a linear functional of the power curve, value = integral of k(t) P(t) dt, and a
+View gives its cumulative kernel K(t), the integral of k up to t, for all rows at once. All else follows from K: a
+segment of constant power has the weight K(end) - K(start), one that rises by a slope the first moment of k, and a
+boundary that is off by delta moves the value by (P_left - P_right) k(t) delta.
+
+Another sensor plugs in as a class with the three methods of View and a builder that gives a `Chain` as
+`clusters.chain_of` does: rows cut into groups that share no reading, the segments of each from `segments_of`, the
+values with what is unsure of each alone (own_noise) and of all in a cluster together (shared_noise), and the stretch
+of time (from_s, to_s) whose joules a cluster accounts for. Stretches of different clusters neither overlap nor leave
+time of a call out, but for bodies that the sensor counted by itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wattvlm.attribution.ticks import Floats
+from wattvlm.attribution.timeline import Indices
+
+Which = NDArray[np.bool_] | Indices
+
+SLOPE_S = 0.1
+"""Slopes of heads and tails are in watts over this time."""
+
+LEVEL, HEAD_SLOPE, TAIL_SLOPE = 0, 1, 2
+"""What a segment's column stands for: its mean power, or watts that rise from its start, or towards its end."""
+
+
+class View(Protocol):
+    """The kernels k of J clusters of up to M rows. Times are seconds since the origin, of segments shifted by a lag."""
+
+    def up_to(self, time_s: Floats) -> Floats:
+        """K: the integral of each row's k up to times (J, S), as (J, M, S); values per watt."""
+        ...
+
+    def summed_up_to(self, time_s: Floats) -> Floats:
+        """The integral of K up to times (J, S), as (J, M, S)."""
+        ...
+
+    def chosen(self, which: Which) -> View:
+        """The view of some of the clusters."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CounterView:
+    """An energy counter: each row counts from its cluster's first tick to its own. tick_s (J, M + 1).
+
+    k is 1 between the two ticks, so values are joules.
+    """
+
+    tick_s: Floats
+
+    def up_to(self, time_s: Floats) -> Floats:
+        passed_s = np.maximum(time_s - self.tick_s[:, :1], 0.0)
+        return np.minimum(passed_s[:, None, :], self._length_s)
+
+    def summed_up_to(self, time_s: Floats) -> Floats:
+        passed_s = np.maximum(time_s - self.tick_s[:, :1], 0.0)[:, None, :]
+        inside_s = np.minimum(passed_s, self._length_s)
+        return inside_s * (passed_s - inside_s / 2)
+
+    @property
+    def _length_s(self) -> Floats:
+        return (self.tick_s[:, 1:] - self.tick_s[:, :1])[:, :, None]
+
+    def chosen(self, which: Which) -> CounterView:
+        return CounterView(self.tick_s[which])
+
+
+@dataclass(frozen=True, slots=True)
+class Segments:
+    """S columns of J clusters, (J, S) each: segments in order of time, of no length where there is none, then slopes.
+
+    kind: of the power; row: the part of calls whose joules these are, or -1; shape: LEVEL, or a slope beside the level
+    of the same segment. before: the column on the other side of the boundary at a segment's start, or -1 where a
+    cluster has none; offset: the kind of that boundary, or -1; boundary_std_s: how unsure it is said to be, one sigma.
+    """
+
+    start_s: Floats
+    end_s: Floats
+    kind: Indices
+    row: Indices
+    shape: Indices
+    before: Indices
+    offset: Indices
+    boundary_std_s: Floats
+
+    def weights(self, view: View, lag_s: float) -> Floats:
+        """What each row shows of a watt in each column, (J, M, S), the marks shifted by a lag."""
+        low_s, high_s = self.start_s + lag_s, self.end_s + lag_s
+        low, high = view.up_to(low_s), view.up_to(high_s)
+        found: Floats = high - low
+        sloped = np.flatnonzero(np.any(self.shape != LEVEL, axis=0))
+        if len(sloped):
+            low_s, high_s, shape = low_s[:, sloped], high_s[:, sloped], self.shape[:, None, sloped]
+            length_s = (high_s - low_s)[:, None, :]
+            summed = view.summed_up_to(high_s) - view.summed_up_to(low_s)
+            from_start = (length_s * high[:, :, sloped] - summed) / SLOPE_S
+            to_end = (summed - length_s * low[:, :, sloped]) / SLOPE_S
+            levels = found[:, :, sloped]
+            found[:, :, sloped] = np.where(
+                shape == HEAD_SLOPE, from_start, np.where(shape == TAIL_SLOPE, to_end, levels)
+            )
+        return found
+
+    def at_boundaries(self, view: View, lag_s: float, over_s: float) -> Floats:
+        """k at each column's start, (J, M, S): a mean over +- over_s around it; 0 where a cluster has no boundary."""
+        time_s = self.start_s + lag_s
+        found = (view.up_to(time_s + over_s) - view.up_to(time_s - over_s)) / (2.0 * over_s)
+        return np.asarray(found * (self.before >= 0)[:, None, :], np.float64)
+
+    def chosen(self, which: Which) -> Segments:
+        """The segments of some of the clusters."""
+        return Segments(
+            self.start_s[which], self.end_s[which], self.kind[which], self.row[which], self.shape[which],
+            self.before[which], self.offset[which], self.boundary_std_s[which],
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Clusters:
+    """J clusters of up to M rows: what was read, and how sure it is.
+
+    values (J, M); own_noise (J, M), shared_noise (J,): variances of each alone and of all rows of a cluster together;
+    real (J, M): the rows that are readings. from_s, to_s (J,): the time whose joules the cluster accounts for.
+    first_row, last_row (J,): the part of calls with a counted body that ends at from_s with the shared error, and with
+    one that begins at to_s with the last row's error; -1 for none.
+    """
+
+    segments: Segments
+    view: View
+    values: Floats
+    own_noise: Floats
+    shared_noise: Floats
+    real: NDArray[np.bool_]
+    from_s: Floats
+    to_s: Floats
+    first_row: Indices
+    last_row: Indices
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def weights(self, lag_s: float) -> Floats:
+        """What each row shows of a watt in each column, (J, M, S), the marks shifted by a lag; 0 for empty rows."""
+        return np.asarray(self.segments.weights(self.view, lag_s) * self.real[:, :, None], np.float64)
+
+    def at_boundaries(self, lag_s: float, over_s: float) -> Floats:
+        """What each row shows of a watt-second at each column's start, (J, M, S), a mean over +- over_s around it."""
+        found = self.segments.at_boundaries(self.view, lag_s, over_s)
+        return np.asarray(found * self.real[:, :, None], np.float64)
+
+    def seconds(self, lag_s: float) -> Floats:
+        """Joules of a watt in each column within the cluster's own time, (J, S)."""
+        return np.asarray(self.segments.weights(self._own_time, lag_s)[:, 0], np.float64)
+
+    def share_of_boundaries(self, lag_s: float, over_s: float) -> Floats:
+        """How much of +- over_s around each column's start lies in the cluster's own time, (J, S)."""
+        return np.asarray(self.segments.at_boundaries(self._own_time, lag_s, over_s)[:, 0], np.float64)
+
+    def is_kind(self, kinds: int) -> Floats:
+        """1 where a column is of a kind, (J, S, kinds)."""
+        return np.asarray(self.segments.kind[:, :, None] == np.arange(kinds), np.float64)
+
+    def chosen(self, which: Which) -> Clusters:
+        """Some of the clusters."""
+        return Clusters(
+            self.segments.chosen(which), self.view.chosen(which), self.values[which], self.own_noise[which],
+            self.shared_noise[which], self.real[which], self.from_s[which], self.to_s[which], self.first_row[which],
+            self.last_row[which],
+        )  # fmt: skip
+
+    @property
+    def _own_time(self) -> CounterView:
+        return CounterView(np.stack([self.from_s, self.to_s], axis=1))
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """All clusters of a sensor. counted_j: joules of the bodies by row. mean_w: mean power over all clusters.
+
+    of_row: kind -> row, or -1. is_slope: the kinds that are slopes and not powers. offsets: how many kinds of
+    boundaries there are.
+    """
+
+    clusters: tuple[Clusters, ...]
+    counted_j: Floats
+    of_row: Indices
+    is_slope: NDArray[np.bool_]
+    offsets: int
+    mean_w: float
+
+    @property
+    def kinds(self) -> int:
+        return len(self.of_row)
