@@ -23,7 +23,7 @@ UNITS = ("_j", "_w", "_ns", "_hz", "_bytes", "_fraction")
 
 DIMENSIONLESS = {
     "identities": "call_id meter_id lane schema_version",
-    "counts of things": "calls images batch_size decode_steps ticks readings gaps cpu_threads",
+    "counts of things": "calls fewest_calls images batch_size decode_steps ticks readings gaps cpu_threads",
     "tokens": "text_input visual_encoded visual_input visual_kept cached_input output reasoning_output",
     "parameters of a model": "parameters active_parameters vision_parameters projector_parameters",
     "in the unit that another field of the same noun tells": "value observed_step count",

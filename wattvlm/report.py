@@ -12,6 +12,7 @@ from wattvlm.energy import Energy, total
 from wattvlm.errors import NotResolved
 from wattvlm.host import Host
 from wattvlm.parts import CallReport as CallReport
+from wattvlm.parts import CallScatter as CallScatter
 from wattvlm.parts import ChannelUse as ChannelUse
 from wattvlm.parts import Idle as Idle
 from wattvlm.parts import Overhead as Overhead
@@ -165,6 +166,49 @@ class Report:
         seconds = duration_ns / NS_PER_S
         low_j, high_j = (power_w * seconds for power_w in idle.interval_w)
         return Energy(idle.power_w * seconds, (low_j, high_j), "modelled" if idle.modelled else "measured")
+
+    def calls_needed(self, part: str = "call", relative: float = 0.02, domains: Sequence[Domain] | None = None) -> int:
+        """How many calls like these, in all, bring the half-width of a part's 95 % interval to `relative` of its value.
+
+        The interval is that of the *expected* call: what the readings leave unknown, and how much calls differ; it is
+        wider than the table's, which is of the calls that ran. domains: as in `joules`. The gain of a board is apart.
+        NotResolved where no number of calls does it: boundaries are sharp to 0.1 ms only, sensors that are not pooled
+        keep their bounds, and a model its error. ValueError for a `relative` that is not positive.
+        """
+        if not relative > 0:
+            raise ValueError(f"a half-width of {relative} of the value has no meaning: it must be positive")
+        scatter = self.scatter(part, domains)
+        calls = scatter.calls_for(relative * scatter.mean_j)
+        if calls is None:
+            least = scatter.lasting_j / scatter.mean_j * 100.0 if scatter.mean_j else 100.0
+            raise NotResolved(
+                f"no number of calls brings {part} to ±{relative * 100:.3g} %: {least:.2g} % stay, since boundaries "
+                "are known to 0.1 ms. Cure: a longer phase (more or larger images, a longer prompt)"
+            )
+        if scatter.planned and max(calls, scatter.fewest_calls) <= len(self.calls):
+            raise NotResolved(
+                f"{calls} calls should bring {part} to ±{relative * 100:.3g} %, and these {len(self.calls)} did not: "
+                "they came in step with the sensor's ticks, or their phases differ too much. Cure: pauses of random "
+                "length between calls"
+            )
+        return calls
+
+    def scatter(self, part: str = "call", domains: Sequence[Domain] | None = None) -> CallScatter:
+        """How a part's joules scatter over calls, and what no repeating removes; NotResolved as in `calls_needed`."""
+        row = self._part(part)
+        chosen = domains if domains is not None else (() if self.accelerator is None else (self.accelerator,))
+        added: CallScatter | None = None
+        for domain in chosen:
+            found = row.energies.get(domain)
+            if found is None or found.scatter is None:
+                raise NotResolved(
+                    f"more calls do not narrow {part} on the {domain}: only counters whose ticks are seen are pooled "
+                    "over calls, and only where calls do not overlap. Cure: a sensor with an energy counter"
+                )
+            added = found.scatter if added is None else added.plus(found.scatter)
+        if added is None:
+            raise NotResolved(f"no sensor and no model gave joules for {part}; `wattvlm doctor` says why and the cure")
+        return added
 
     def per(self, what: str, domains: Sequence[Domain] | None = None, above_idle: bool = False) -> Energy:
         """Joules per request, image, visual_token, prompt_token, output_token, decode_token or total_token.

@@ -42,7 +42,8 @@ DOMAIN_WORDS = {"gpu": "GPU", "cpu": "CPU", "ram": "RAM", "soc": "SoC"}
 class PooledRows:
     """Joules a call by name of a part, (DRAWS,) each; gain joules by board and name.
 
-    seconds, boundaries: of each part a call. limit_w: the largest power of the domain. line: the method, in words.
+    seconds, boundaries: of each part a call. limit_w: the largest power of the domain. variation_fraction: one sigma of
+    powers from call to call. line: the method, in words.
     """
 
     draws_j: Mapping[str, Floats]
@@ -50,6 +51,7 @@ class PooledRows:
     boundaries: Mapping[str, float]
     gains_j: Mapping[str, Mapping[str, float]]
     limit_w: float
+    variation_fraction: float
     line: str
 
     def sum_of(self, names: Sequence[str]) -> Floats | None:
@@ -84,7 +86,7 @@ def pooled_rows(
     found: DomainCurves, calls: Sequence[CallWindows], between: str, block: Stretches, recording: Recording
 ) -> PooledRows | None:
     """The pooled rows of a domain, or None where bounds are all that can be said."""
-    counters = [curve for curve in found.curves if isinstance(curve, CounterCurve) and _has_ticks(curve)]
+    counters = [curve for curve in found.curves if isinstance(curve, CounterCurve) and has_ticks(curve)]
     if len(counters) < len(found.curves) or found.method != "measured" or not _are_alike(calls):
         return None
     parts = [{**call.phases, between: call.between} for call in calls]
@@ -100,7 +102,7 @@ def pooled_rows(
     return _rows(found, timeline, solved)
 
 
-def _has_ticks(curve: CounterCurve) -> bool:
+def has_ticks(curve: CounterCurve) -> bool:
     """True for a counter of exact joules with one unbroken stretch of ticks that are far enough apart to be seen."""
     if curve.channel.window_ns or is_free_running(curve.channel):
         return False
@@ -128,7 +130,7 @@ def _solved(curve: CounterCurve, timeline: Timeline, between: str, recording: Re
         return None
     idle = [timeline.kinds.index(between)] if between in timeline.kinds else []
     try:
-        return pooled_draws(chain, _limit_w(curve), idle, _seed(curve.channel.name, readings))
+        return pooled_draws(chain, considered_limit_w(curve), idle, _seed(curve.channel.name, readings))
     except np.linalg.LinAlgError:  # readings so odd that no covariance describes them: bounds hold all the same
         return None
 
@@ -158,7 +160,8 @@ def _with_unsure_boundaries(joules: Floats, timeline: Timeline) -> Floats:
     return moved
 
 
-def _limit_w(curve: CounterCurve) -> float:
+def considered_limit_w(curve: CounterCurve) -> float:
+    """The largest power in watts that is considered, in the counter's own joules."""
     return UNKNOWN_LIMIT_RATE * curve.outside_w if curve.limit_w is None else curve.limit_w
 
 
@@ -192,6 +195,7 @@ def _rows(found: DomainCurves, timeline: Timeline, solved: Sequence[tuple[Counte
         {name: float(seconds[index]) for index, name in enumerate(names)},
         {name: 2.0 * float(timeline.instances[index]) / timeline.calls for index, name in enumerate(names)},
         gains_j,
-        sum(_limit_w(curve) for curve, _ in solved),
+        sum(considered_limit_w(curve) for curve, _ in solved),
+        variation,
         line,
     )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from wattvlm.attribution.calls import CallWindows, call_windows, has_device_spans, outside_of, shared, sharing_of
 from wattvlm.attribution.domains import DomainCurves
 from wattvlm.attribution.gates import is_resolved, merge, sub_runs, unresolved_runs
 from wattvlm.attribution.joules import PartJoules, domain_joules
 from wattvlm.attribution.pooled import PooledRows, pooled_rows
+from wattvlm.attribution.repeating import scatters
 from wattvlm.attribution.windows import Stretches, Window, columns, union
 from wattvlm.recording import Recording
 from wattvlm.report import PartEnergy
@@ -132,6 +133,7 @@ def domain_rows(found: DomainCurves, layout: Layout, recording: Recording) -> Do
     known |= _with_draws(known, drawn, layout)
     rows = {index: _rows(known, index, own, runs[index]) for index, own in names.items()}
     pooled = rows.pop(POOLED) if layout.calls else {}
+    pooled = _with_scatter(pooled, found, layout, recording, drawn, known)
     lines = (drawn.line,) if drawn is not None and _has_draws(pooled) else ()
     return DomainRows(tuple(rows.values()), pooled, *_other_rows(found, layout), lines)
 
@@ -158,6 +160,20 @@ def _with_draws(known: Found, drawn: PooledRows | None, layout: Layout) -> Found
             if is_resolved(float(pooled.middle_j[0]), float(pooled.low_j[0]), float(pooled.high_j[0])):
                 found[index, group] = pooled, 0
     return found
+
+
+def _with_scatter(
+    rows: dict[str, PartEnergy],
+    found: DomainCurves,
+    layout: Layout,
+    recording: Recording,
+    drawn: PooledRows | None,
+    known: Found,
+) -> dict[str, PartEnergy]:
+    """Pooled rows with what more calls would do for them."""
+    resolved = {name for name in rows if known[POOLED, (name,)][0].draws_j is not None}
+    own = scatters(found, layout.calls, (BETWEEN, CALL), layout.block, recording, drawn, resolved)
+    return {name: replace(row, scatter=own.get(name)) for name, row in rows.items()}
 
 
 def _has_draws(rows: Mapping[str, PartEnergy]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from wattvlm.renderers._joules import DOMAIN_TITLES
 from wattvlm.renderers._numbers import Amount, write, write_duration, write_middle
+from wattvlm.renderers._repeating import more_calls
 from wattvlm.renderers._text import Line, Span, glue
 from wattvlm.report import Part, Report
 from wattvlm.trace import PROJECTOR
@@ -64,7 +65,7 @@ def notes(report: Report) -> list[Line]:
 
 
 def footer(report: Report) -> Line:
-    """What ± and ~ mean in this summary, and where the projector is."""
+    """What ± and ~ mean in this summary, where the projector is, and what more calls would do."""
     energies = [found.energy for part in _all_parts(report) for found in part.energies.values()]
     measured = [energy for energy in energies if not energy.is_modelled]
     said: list[str] = []
@@ -81,7 +82,8 @@ def footer(report: Report) -> Line:
     if report.overhead.sampler_core_fraction is not None:
         percent = write(Amount(report.overhead.sampler_core_fraction * 100.0))
         said.append(f"the sampler took {glue(f'{percent.whole}{percent.fraction} % of a core')}")
-    return (Span("; ".join(said) + ".", "dim"),) if said else ()
+    sentences = [sentence for sentence in ("; ".join(said), more_calls(report)) if sentence]
+    return (Span(" ".join(f"{sentence}." for sentence in sentences), "dim"),) if sentences else ()
 
 
 def _all_parts(report: Report) -> list[Part]:

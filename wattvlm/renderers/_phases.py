@@ -25,6 +25,12 @@ def phase_title(name: str) -> str:
     return name.replace("_", " ")
 
 
+def listed(names: Sequence[str], conjunction: str) -> str:
+    """'vision encode, prefill and decode'."""
+    titles = [phase_title(name) for name in names]
+    return titles[0] if len(titles) == 1 else f"{', '.join(titles[:-1])} {conjunction} {titles[-1]}"
+
+
 def all_rows(report: Report) -> list[Part]:
     """The phases of a call and what lies between them; nothing where no call was seen."""
     if report.total is None:
