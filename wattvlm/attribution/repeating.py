@@ -18,7 +18,7 @@ from math import sqrt
 import numpy as np
 
 from wattvlm.attribution.calls import CallWindows
-from wattvlm.attribution.clusters import LARGEST_LAG_S, Chain, chain_of
+from wattvlm.attribution.clusters import LARGEST_LAG_S, chain_of
 from wattvlm.attribution.counter import CounterCurve
 from wattvlm.attribution.curve import TWO_SIDED_95
 from wattvlm.attribution.domains import DomainCurves
@@ -26,6 +26,7 @@ from wattvlm.attribution.mixed import Prior, fit, sums
 from wattvlm.attribution.pooled import FEWEST_CALLS, PooledRows, considered_limit_w, has_ticks
 from wattvlm.attribution.ticks import Floats, Ticks, seconds_since
 from wattvlm.attribution.timeline import Indices, Timeline, timeline_of
+from wattvlm.attribution.views import Chain
 from wattvlm.attribution.windows import Stretches, duration_ns
 from wattvlm.parts import CallScatter
 from wattvlm.recording import Recording
