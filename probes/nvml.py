@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from wattvlm.clock import Clock, SystemClock, take_anchor, wall_to_monotonic_ns
 from wattvlm.errors import ProbeLost, ProbeRetry, ProbeUnavailable
 from wattvlm.probes._nvml_boards import VISIBLE, Board, visible_boards
+from wattvlm.probes._nvml_conditions import BoardConditions
 from wattvlm.probes._nvml_questions import (
     COUNTER,
     LOST_CODES,
@@ -26,7 +27,7 @@ from wattvlm.probes._nvml_questions import (
     code_of,
     never_started,
 )
-from wattvlm.sensing import Absence, Channel, Domain, EnergyReading, PowerReading, Reading, Sensors
+from wattvlm.sensing import Absence, Channel, Condition, Domain, EnergyReading, PowerReading, Reading, Sensors
 from wattvlm.units import J_PER_MILLIJOULE, NS_PER_S, NS_PER_US, W_PER_MILLIWATT
 
 OLDEST_STAMP_NS = 10 * NS_PER_S
@@ -50,6 +51,7 @@ class NvmlProbe:
         self._environ = os.environ if environ is None else environ
         self._nvml: Any = None
         self._views: dict[str, _View] = {}
+        self._conditions: BoardConditions | None = None
 
     def open(self) -> Sensors:
         """Starts NVML and asks each visible board what it can do; raises ProbeUnavailable."""
@@ -78,6 +80,7 @@ class NvmlProbe:
             views, missing = _views(self._nvml, board, self._clock)
             self._views.update((view.channel.name, view) for view in views)
             absent.extend(missing)
+        self._conditions = BoardConditions(self._nvml, boards, self._clock)
         return Sensors(tuple(view.channel for view in self._views.values()), tuple(absent), facts)
 
     def _nothing_visible(self, absent: Sequence[Absence]) -> ProbeUnavailable:
@@ -106,10 +109,15 @@ class NvmlProbe:
                 ) from error
             raise ProbeRetry(f"NVML could not read {channel.name}: {error}") from error
 
+    def conditions(self) -> Iterator[Condition]:
+        """Clocks, heat, limits and processes of the open boards now."""
+        return iter(()) if self._conditions is None else self._conditions.look()
+
     def close(self) -> None:
         """Gives NVML back, once for each start."""
         nvml, self._nvml = self._nvml, None
         self._views = {}
+        self._conditions = None
         if nvml is None:
             return
         try:
@@ -201,6 +209,8 @@ def _facts(nvml: Any, boards: Sequence[Board]) -> dict[str, str]:
         facts[f"{board.name} index"] = board.index
         facts[f"{board.name} limit_w"] = None if limit_mw is None else f"{limit_mw * W_PER_MILLIWATT:g}"
         facts[f"{board.name} memory_bytes"] = None if memory is None else memory.total
+        keeps_driver = _given(nvml, "nvmlDeviceGetPersistenceMode", board.handle)
+        facts[f"{board.name} persistence"] = None if keeps_driver is None else ("on" if keeps_driver else "off")
         facts[f"{board.name} mig"] = "on" if board.mig else None
     return {name: str(fact) for name, fact in facts.items() if fact is not None}
 

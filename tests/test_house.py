@@ -22,11 +22,11 @@ UNITS = ("_j", "_w", "_ns", "_hz", "_bytes", "_fraction")
 """What a number's name ends in; `_s` stands only at the border to people, which no dataclass field is."""
 
 DIMENSIONLESS = {
-    "identities": "call_id meter_id lane schema_version",
-    "counts of things": "calls fewest_calls images batch_size decode_steps ticks readings gaps cpu_threads",
+    "identities": "call_id meter_id lane schema_version pid",
+    "counts of things": "calls fewest_calls images batch_size decode_steps ticks readings gaps cpu_threads looks",
     "tokens": "text_input visual_encoded visual_input visual_kept cached_input output reasoning_output",
     "parameters of a model": "parameters active_parameters vision_parameters projector_parameters",
-    "in the unit that another field of the same noun tells": "value observed_step count",
+    "in the unit that another field of the same noun tells": "value observed_step count least mean most",
 }
 
 NOUNS = ("energy", "sensing", "recording", "trace", "report", "parts", "host", "clock")

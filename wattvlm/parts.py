@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from math import ceil, sqrt
 
 from wattvlm.energy import Energy
-from wattvlm.sensing import Channel, Domain
+from wattvlm.sensing import Channel, Domain, Quantity
 from wattvlm.trace import DECODE, ModelFacts, TokenCounts
 from wattvlm.units import NS_PER_S
 
@@ -94,6 +94,25 @@ class Part:
     duration_ns: float | None
     energies: Mapping[Domain, PartEnergy] = field(default_factory=dict[Domain, PartEnergy])
     unseen: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The range of one condition in the block: of a device, or (pid, process) of one process on it.
+
+    least, mean, most: in the quantity's own unit. is_own: the process is the measured program or was started by it;
+    None where that cannot be told, and for devices.
+    """
+
+    device: str
+    quantity: Quantity
+    looks: int
+    least: float
+    mean: float
+    most: float
+    pid: int = 0
+    process: str = ""
+    is_own: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from wattvlm import filing
 from wattvlm.clock import WallAnchor
 from wattvlm.host import Host
-from wattvlm.sensing import Absence, Channel
+from wattvlm.sensing import Absence, Channel, Quantity
 from wattvlm.trace import Mark, Trace, assemble
 
 SCHEMA_VERSION = 1
@@ -53,6 +53,39 @@ class Readings:
         )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class States:
+    """All values of one condition of one device, in order of time.
+
+    pid, process: whom it is about, "" and 0 for the device as a whole. is_own: whether that is the measured program or
+    a process that it started; None where that cannot be told (a sensor outside of a container numbers processes
+    differently).
+    """
+
+    device: str
+    quantity: Quantity
+    time_ns: NDArray[np.int64]
+    value: NDArray[np.float64]
+    pid: int = 0
+    process: str = ""
+    is_own: bool | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.time_ns) != len(self.value):
+            raise ValueError(f"the columns of {self.quantity} of {self.device} have different lengths")
+
+    def __len__(self) -> int:
+        return len(self.time_ns)
+
+    def between(self, start_ns: int, end_ns: int) -> States:
+        """The values inside a window."""
+        first, end = (
+            int(np.searchsorted(self.time_ns, start_ns, "left")),
+            int(np.searchsorted(self.time_ns, end_ns, "right")),
+        )
+        return replace(self, time_ns=self.time_ns[first:end], value=self.value[first:end])
+
+
 @dataclass(frozen=True, slots=True)
 class Gap:
     """A stretch in which a channel was not read as it should have been, and why; it widens intervals."""
@@ -79,7 +112,8 @@ class SamplerCost:
 class Recording:
     """Channels, readings, gaps, absences, marks: everything that a replay needs.
 
-    start_ns, end_ns: the monotonic window that was recorded. readings: channel name -> columns.
+    start_ns, end_ns: the monotonic window that was recorded. readings: channel name -> columns. conditions: the
+    state of the devices meanwhile, about once a second.
     virtual: True where the hardware was simulated; every heading then says so.
     """
 
@@ -95,6 +129,7 @@ class Recording:
     sampler_cost: SamplerCost | None = None
     notes: tuple[str, ...] = ()
     virtual: bool = False
+    conditions: tuple[States, ...] = ()
 
     def __post_init__(self) -> None:
         if self.end_ns < self.start_ns:

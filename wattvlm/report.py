@@ -19,6 +19,7 @@ from wattvlm.parts import Overhead as Overhead
 from wattvlm.parts import Part as Part
 from wattvlm.parts import PartEnergy as PartEnergy
 from wattvlm.parts import Ratio as Ratio
+from wattvlm.parts import Seen as Seen
 from wattvlm.sensing import DOMAINS, Absence, Domain
 from wattvlm.trace import DECODE, PREFILL, PROJECTOR, VISION_ENCODE, ModelFacts, TokenCounts
 from wattvlm.units import J_PER_WH, NS_PER_S
@@ -33,7 +34,8 @@ class Report:
 
     calls: one by one. phases, between, total: means a call over all calls, pooled. block: the whole metered block,
     calls or not. outside: the block's time outside all calls. own_phases: phases of the user's own making.
-    tokens: sums over all calls. All joules of a domain are measured, or all are modelled; never mixed.
+    tokens: sums over all calls. conditions: the state of the devices meanwhile.
+    All joules of a domain are measured, or all are modelled; never mixed.
     """
 
     schema_version: int
@@ -54,6 +56,7 @@ class Report:
     label: str = ""
     virtual: bool = False
     interrupted: str = ""
+    conditions: tuple[Seen, ...] = ()
 
     @property
     def domains(self) -> tuple[Domain, ...]:

@@ -7,9 +7,9 @@ contract, `errors`, `units` and `clock`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 Domain = Literal["gpu", "cpu", "ram", "soc", "node"]
 Method = Literal["counter", "power", "model"]
@@ -86,6 +86,43 @@ class PowerReading:
 Reading = EnergyReading | PowerReading
 
 
+Quantity = Literal[
+    "core_clock_hz",
+    "memory_clock_hz",
+    "temperature_celsius",
+    "power_limit_w",
+    "power_state",
+    "busy_fraction",
+    "slowed_by_power",
+    "slowed_by_heat",
+    "slowed_by_hardware",
+    "process",
+    "shared_by_server",
+    "busy_ns",
+]
+"""What a Condition may tell. power_state: 0 is full speed (NVML's P-states). busy_fraction: of the time of the last
+second or so, of the device, or of one process on it. slowed_by_...: 1 while clocks are held down by the power limit, by
+heat, or by the hardware's own protection, else 0. process: 1, a process that computes on the device. shared_by_server:
+1, a process that runs the work of others on it (MPS). busy_ns: CPU time so far, of the machine or of one process."""
+
+QUANTITIES: tuple[Quantity, ...] = get_args(Quantity)
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What state a device was in at one moment: it changes no joule, and tells whether joules can be compared.
+
+    device: the part of its channels' names before the slash. pid: the process that it is about, as the sensor numbers
+    it; 0 for the device as a whole. value: in the unit that the quantity's name tells.
+    """
+
+    device: str
+    quantity: Quantity
+    time_ns: int
+    value: float
+    pid: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Absence:
     """Something that cannot be measured here: what happened, what that does to the numbers, and the cure."""
@@ -145,4 +182,16 @@ class Probe(Protocol):
 
     def close(self) -> None:
         """Give everything back; never raises, may be called twice."""
+        ...
+
+
+@runtime_checkable
+class KnowsConditions(Protocol):
+    """A Probe that can also tell the state of its devices. Asked about once a second, between reads.
+
+    Each step of the iterator should take as long as one read, since reads wait for it. An error ends this look only.
+    """
+
+    def conditions(self) -> Iterator[Condition]:
+        """The state of the open devices now, one question to the driver a step."""
         ...

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from wattvlm.sampling.schedule import read_until
-from wattvlm.sensing import Channel, Domain, EnergyReading, PowerReading, Probe, Reading, Sensors
+from wattvlm.sensing import Channel, Condition, Domain, EnergyReading, PowerReading, Probe, Reading, Sensors
 from wattvlm.units import NS_PER_S
 
 MS = 1_000_000
@@ -79,6 +79,10 @@ class Kept:
     losses: list[tuple[str, int, str]] = field(default_factory=list)
     ways: list[tuple[int | None, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    conditions: list[Condition] = field(default_factory=list)
+
+    def condition(self, condition: Condition) -> None:
+        self.conditions.append(condition)
 
     def reading(self, reading: Reading) -> None:
         self.readings.append(reading)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from wattvlm.attribution.calls import block_of, blocks_of, calls_of_block, preprocess_was_unseen
+from wattvlm.attribution.conditions import condition_lines, seen_of
 from wattvlm.attribution.domains import Sources, sources_of
 from wattvlm.attribution.idle import idle_of, quiet_stretches
 from wattvlm.attribution.notes import interruption_of, lines_of, uses_of
@@ -66,11 +67,13 @@ def analyze(recording: Recording) -> Report:
         notes=(
             *lines_of(recording, trace, block, calls, sources, (host, devices)),
             *(line for own in rows.values() for line in own.lines),
+            *condition_lines(recording, block, calls),
         ),
         overhead=Overhead() if cost is None else Overhead(cost.core_fraction, cost.cpu_ns),
         label=block.label,
         virtual=recording.virtual,
         interrupted=interruption_of(calls),
+        conditions=seen_of(recording, block),
     )
 
 

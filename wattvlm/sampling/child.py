@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,22 @@ from wattvlm.clock import Clock, SystemClock, take_anchor
 from wattvlm.errors import ProbeUnavailable
 from wattvlm.sampling.journal import JournalWriter
 from wattvlm.sampling.needs import Needs, read_needs
-from wattvlm.sampling.records import COST, ENERGY, GAP, POWER, encode_sample
+from wattvlm.sampling.processes import ProcessTree
+from wattvlm.sampling.records import CONDITION, COST, ENERGY, GAP, POWER, encode_sample
 from wattvlm.sampling.schedule import read_until
 from wattvlm.sampling.sensor_log import SensorLog
-from wattvlm.sensing import DOMAINS, Absence, Channel, Domain, EnergyReading, Probe, ProbeSource, Reading, Sensors
+from wattvlm.sensing import (
+    DOMAINS,
+    Absence,
+    Channel,
+    Condition,
+    Domain,
+    EnergyReading,
+    Probe,
+    ProbeSource,
+    Reading,
+    Sensors,
+)
 from wattvlm.units import NS_PER_S
 
 _LOOK_EVERY_S = 0.25
@@ -39,7 +52,8 @@ _CLOSING_S = 0.2
 class JournalSink:
     """Puts what the schedules saw into the journal and the log; used by the threads of all probes."""
 
-    def __init__(self, folder: Path, generation: int, clock: Clock) -> None:
+    def __init__(self, folder: Path, generation: int, clock: Clock, measured_pid: int = 0) -> None:
+        self._processes = ProcessTree(measured_pid)
         self.log = SensorLog(folder / f"sensors-{generation}")
         self._journal = JournalWriter(folder, f"readings-{generation}")
         self._clock = clock
@@ -82,6 +96,13 @@ class JournalSink:
 
     def note(self, text: str) -> None:
         self.log.note(text)
+
+    def condition(self, condition: Condition) -> None:
+        if not isfinite(condition.value):
+            return
+        index = self.log.condition(condition, self._processes.whose)
+        if index is not None:
+            self._write(encode_sample(CONDITION, index, 0, condition.time_ns, 0, condition.value))
 
     def cost(self, cpu_ns: int) -> None:
         """CPU time of this process so far; once a second, which also shows that it is alive."""
@@ -193,7 +214,7 @@ class SamplingProcess:
         self._told_settled = False
         self._started_ns = clock.monotonic_ns()
         self._wanted_ns = self._started_ns
-        self._sink = JournalSink(folder, generation, clock)
+        self._sink = JournalSink(folder, generation, clock, parent_pid)
         self._sink.log.started(self._started_ns, take_anchor(clock))
 
     def add(self, sources: Sequence[ProbeSource]) -> None:

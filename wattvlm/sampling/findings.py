@@ -11,7 +11,18 @@ from wattvlm import filing
 from wattvlm.clock import WallAnchor
 from wattvlm.errors import ReportFormatError
 from wattvlm.sampling.sensor_log import read_log
-from wattvlm.sensing import Absence, Channel
+from wattvlm.sensing import QUANTITIES, Absence, Channel, Quantity
+
+
+@dataclass(frozen=True, slots=True)
+class NamedCondition:
+    """What the records of one index tell: the fields of a `States` but its values."""
+
+    device: str
+    quantity: Quantity
+    pid: int
+    process: str
+    is_own: bool | None
 
 
 @dataclass(slots=True)
@@ -19,7 +30,8 @@ class Findings:
     """One sampling process's log, as far as it makes sense.
 
     channels: by the index that records give them. opened_ns: when each channel could first be read. lost: channel,
-    when, and why. reasons: of gaps, by number. opening: probes that were not open yet, and since when.
+    when, and why. reasons: of gaps, by number. conditions: by the index that records
+    give them. opening: probes that were not open yet, and since when.
     """
 
     channels: dict[int, Channel] = field(default_factory=dict[int, Channel])
@@ -30,6 +42,7 @@ class Findings:
     notes: list[str] = field(default_factory=list[str])
     lost: list[tuple[str, int, str]] = field(default_factory=list[tuple[str, int, str]])
     reasons: dict[int, str] = field(default_factory=dict[int, str])
+    conditions: dict[int, NamedCondition] = field(default_factory=dict[int, NamedCondition])
     opening: dict[str, int] = field(default_factory=dict[str, int])
     started_ns: int | None = None
     ended_ns: int | None = None
@@ -109,6 +122,15 @@ def _read_reason(log: Findings, entry: Mapping[str, Any]) -> None:
     log.reasons[_index(entry["index"])] = _text(entry["text"])
 
 
+def _read_condition(log: Findings, entry: Mapping[str, Any]) -> None:
+    quantity, pid, is_own = entry["quantity"], entry["pid"], entry["is_own"]
+    if quantity not in QUANTITIES or not isinstance(pid, int) or not (is_own is None or isinstance(is_own, bool)):
+        raise ValueError("not a condition")
+    known = QUANTITIES[QUANTITIES.index(quantity)]
+    named = NamedCondition(_text(entry["device"]), known, pid, _text(entry["process"]), is_own)
+    log.conditions[_index(entry["index"])] = named
+
+
 _READERS = {
     "started": _read_started,
     "ended": _read_ended,
@@ -118,4 +140,5 @@ _READERS = {
     "lost": _read_lost,
     "note": _read_note,
     "reason": _read_reason,
+    "condition": _read_condition,
 }

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from wattvlm.clock import Clock, WallAnchor, take_anchor
 from wattvlm.host import this_host
-from wattvlm.recording import Gap, Readings, Recording, SamplerCost
+from wattvlm.recording import Gap, Readings, Recording, SamplerCost, States
 from wattvlm.sampling.columns import Columns, read_columns
 from wattvlm.sampling.findings import Findings, read_findings
 from wattvlm.sampling.journal import BEGINNING, Position, read_segments
 from wattvlm.sampling.marks import decode_marks
-from wattvlm.sampling.records import COST, ENERGY, GAP, POWER
+from wattvlm.sampling.records import CONDITION, COST, ENERGY, GAP, POWER
 from wattvlm.sensing import Absence, Channel
 from wattvlm.trace import Mark
 from wattvlm.units import NS_PER_S, format_ns
@@ -155,6 +155,18 @@ class _Part:
             found[channel.name] = readings.between(self._window.from_ns, self._window.until_ns)
         return found
 
+    def conditions(self) -> list[States]:
+        """The state of the devices in the window."""
+        found: list[States] = []
+        for index, named in self.log.conditions.items():
+            own = self._columns.of(CONDITION, index)
+            states = States(
+                named.device, named.quantity, own.time_ns, own.value, named.pid, named.process, named.is_own
+            ).between(self._window.from_ns, self._window.until_ns)
+            if len(states):
+                found.append(states)
+        return found
+
     def gaps(self) -> list[Gap]:
         """Failed and missing stretches that touch the window."""
         window = self._window
@@ -243,6 +255,7 @@ def _joined(
         sampler_cost=_cost(parts),
         notes=tuple(dict.fromkeys([*notes, *(note for part in parts for note in _part_notes(part, window))])),
         virtual="virtual" in facts,
+        conditions=tuple(states for part in parts for states in part.conditions()),
     )
 
 

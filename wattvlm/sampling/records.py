@@ -1,4 +1,4 @@
-"""Sampler records: a reading, a gap or a cost in 40 bytes with its own crc32.
+"""Sampler records: a reading, a gap, a cost or a condition in 40 bytes with its own crc32.
 
 All records of a journal have one size, so that a damaged one costs only itself.
 """
@@ -9,8 +9,9 @@ from struct import Struct
 from typing import NamedTuple
 from zlib import crc32
 
-ENERGY, POWER, GAP, COST = 1, 2, 3, 4
-"""Kinds of sampler records: a counter's value, a power, a stretch without readings, CPU time used so far."""
+ENERGY, POWER, GAP, COST, CONDITION = 1, 2, 3, 4, 5
+"""Kinds of sampler records: a counter's value, a power, a stretch without readings, CPU time used so far, a device's
+state."""
 
 SAMPLE_BYTES = 40
 _CRC = Struct("<I")
@@ -26,6 +27,7 @@ class Sample(NamedTuple):
     ENERGY, POWER   unchanged_at_ns, time_ns, took_ns, joules or watts
     GAP             from_ns, to_ns, the reason's index, 0
     COST            0, time_ns, CPU ns of the sampling process so far, 0
+    CONDITION       0, time_ns, 0, value; `channel` is the condition's index
     """
 
     kind: int

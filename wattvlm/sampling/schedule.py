@@ -13,6 +13,7 @@ from typing import Protocol
 
 from wattvlm.clock import Clock
 from wattvlm.errors import ProbeError, ProbeRetry
+from wattvlm.sampling.conditions import ConditionPlan, ConditionSink
 from wattvlm.sampling.pace import FAST_PERIOD_NS, FastPace, LearningPace, Pace
 from wattvlm.sensing import Channel, EnergyReading, Probe, Reading
 from wattvlm.units import NS_PER_MS, NS_PER_S
@@ -30,7 +31,7 @@ _LEAST_PAUSE_NS = 100_000
 _TOO_BUSY = "the sampling process could not keep up: the machine was too busy"
 
 
-class Sink(Protocol):
+class Sink(ConditionSink, Protocol):
     """Where the schedule puts what it saw."""
 
     def reading(self, reading: Reading) -> None:
@@ -217,9 +218,12 @@ def read_until(stop: Callable[[], bool], probe: Probe, channels: Sequence[Channe
     """Read the channels of one open probe, each by its plan, until `stop` or until all of them are lost."""
     now_ns = clock.monotonic_ns()
     watched = [_Watched(channel, now_ns, sink) for channel in channels]
+    conditions = ConditionPlan(probe, clock, sink)
     while watched and not stop():
         first = min(watched, key=_due_ns)
         wait_ns = first.due_ns - clock.monotonic_ns()
+        if conditions.ask(wait_ns):
+            continue
         if wait_ns > 0:
             clock.sleep_ns(min(wait_ns, _LONGEST_SLEEP_NS))
             continue

@@ -8,20 +8,22 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, cast
 
 from wattvlm.clock import WallAnchor
 from wattvlm.sampling.journal import create, read_from
-from wattvlm.sensing import Absence, Channel, Sensors
+from wattvlm.sampling.processes import Whose
+from wattvlm.sensing import Absence, Channel, Condition, Sensors
 
 LARGEST_LOG_BYTES = 16 * 2**20
 """A month of wall anchors is 3 MB; what is larger was not written by us, and is read so far only."""
 
 _MOST_NOTES = 500
 _MOST_REASONS = 200
+_MOST_CONDITIONS = 2000
 _LONGEST_TEXT = 2000
 
 
@@ -34,6 +36,7 @@ class SensorLog:
         self._channels = 0
         self._reasons: dict[str, int] = {}
         self._notes: set[str] = set()
+        self._conditions: dict[tuple[str, str, int], int] = {}
 
     def _write(self, what: str, **entry: Any) -> None:
         line = json.dumps({"is": what, **entry}) + "\n"
@@ -106,6 +109,26 @@ class SensorLog:
                 self._reasons[text] = len(self._reasons)
                 self._write("reason", index=self._reasons[text], text=text)
             return self._reasons[text]
+
+    def condition(self, condition: Condition, whose: Callable[[int], Whose]) -> int | None:
+        """The number that records give this condition of a device or a process; None beyond a bounded number."""
+        key = condition.device, condition.quantity, condition.pid
+        with self._lock:
+            if key not in self._conditions:
+                if len(self._conditions) >= _MOST_CONDITIONS:
+                    return None
+                self._conditions[key] = len(self._conditions)
+                process = whose(condition.pid) if condition.pid else Whose("", None)
+                self._write(
+                    "condition",
+                    index=self._conditions[key],
+                    device=condition.device[:_LONGEST_TEXT],
+                    quantity=condition.quantity,
+                    pid=condition.pid,
+                    process=process.name[:_LONGEST_TEXT],
+                    is_own=process.is_own,
+                )
+            return self._conditions[key]
 
     def ended(self, at_ns: int, why: str, anchor: WallAnchor) -> None:
         """The sampling process ends of its own will."""

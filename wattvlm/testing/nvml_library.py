@@ -22,15 +22,31 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from wattvlm.units import W_PER_MILLIWATT
+from wattvlm.units import HZ_PER_MHZ, W_PER_MILLIWATT
 
 LIBRARY = "libnvidia-ml.so.1"
 CONFIGURATION = "virtual_nvml.conf"
 LOAD_RECORD = struct.Struct("<qd")
 """One record of a load file: CLOCK_MONOTONIC nanoseconds, and the watts drawn from then on."""
 
+POWER_CAP, POWER_BRAKE, HEAT = 0x4, 0x80, 0x20
+"""Reasons for lowered clocks (nvml.h, nvmlClocksEventReasons), for `VirtualGpu.reasons`."""
+
+FOREVER_NS = 2**62
+
 _SOURCE = Path(__file__).with_name("virtual_nvml.c")
 _PPM = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualProcess:
+    """A process that computes on a virtual GPU between two CLOCK_MONOTONIC times, with this part of its SMs."""
+
+    pid: int
+    sm_fraction: float = 0.0
+    name: str = "python"
+    from_ns: int = 0
+    to_ns: int = FOREVER_NS
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +64,10 @@ class VirtualGpu:
     lost_at_ns, reload_at_ns: CLOCK_MONOTONIC time when the GPU is lost, or its counter starts again from zero.
     unknown_ns: from when to when each call fails with UNKNOWN.
     instances: UUIDs ("MIG-...") of its MIG instances; having any turns MIG mode on.
+    processes: who computes on it. reasons: (from ns, to ns, NVML's bits) for which its clocks are lowered.
+    core_clock_hz, later_core_clock_hz: its clock while it draws more than idle_w, before and from clock_changes_at_ns;
+        idle_core_clock_hz otherwise. later_limit_w: its power limit from limit_changes_at_ns.
+    has_conditions: False answers NOT_SUPPORTED to all of these.
     """
 
     uuid: str = "GPU-00000000-0000-0000-0000-000000000000"
@@ -78,6 +98,16 @@ class VirtualGpu:
     reload_at_ns: int | None = None
     unknown_ns: tuple[int, int] | None = None
     instances: tuple[str, ...] = ()
+    processes: tuple[VirtualProcess, ...] = ()
+    reasons: tuple[tuple[int, int, int], ...] = ()
+    core_clock_hz: float = 1.755e9
+    later_core_clock_hz: float = 1.755e9
+    idle_core_clock_hz: float = 0.345e9
+    clock_changes_at_ns: int | None = None
+    celsius: float = 45.0
+    later_limit_w: float = 350.0
+    limit_changes_at_ns: int | None = None
+    has_conditions: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +190,7 @@ def _settings(gpu: VirtualGpu) -> Iterable[tuple[str, int | str]]:
     yield "name", gpu.name
     if gpu.load is not None:
         yield "load", str(gpu.load.resolve())
-    for key in ("idle", "limit", "min_limit", "max_limit"):
+    for key in ("idle", "limit", "min_limit", "max_limit", "later_limit"):
         yield f"{key}_mw", round(getattr(gpu, f"{key}_w") / W_PER_MILLIWATT)
     for key in (
         *("counter_period_ns", "counter_phase_ns", "counter_jitter_ns"),
@@ -173,11 +203,25 @@ def _settings(gpu: VirtualGpu) -> Iterable[tuple[str, int | str]]:
     yield "usage_is_average", int(gpu.usage == "average")
     yield "mig", int(bool(gpu.instances))
     yield from (("instance", uuid) for uuid in gpu.instances)
+    yield from _state(gpu)
     yield "lost_at_ns", gpu.lost_at_ns or 0
     yield "reload_at_ns", gpu.reload_at_ns or 0
     if gpu.unknown_ns is not None:
         yield "unknown_from_ns", gpu.unknown_ns[0]
         yield "unknown_to_ns", gpu.unknown_ns[1]
+
+
+def _state(gpu: VirtualGpu) -> Iterable[tuple[str, int | str]]:
+    for each in gpu.processes:
+        yield "process", f"{each.from_ns} {each.to_ns} {each.pid} {round(100 * each.sm_fraction)} {each.name}"
+    for from_ns, to_ns, mask in gpu.reasons:
+        yield "reason", f"{from_ns} {to_ns} {mask}"
+    for key in ("core_clock", "later_core_clock", "idle_core_clock"):
+        yield f"{key}_mhz", round(getattr(gpu, f"{key}_hz") / HZ_PER_MHZ)
+    yield "temperature_c", round(gpu.celsius)
+    yield "has_conditions", int(gpu.has_conditions)
+    yield "clock_changes_at_ns", gpu.clock_changes_at_ns or 0
+    yield "limit_changes_at_ns", gpu.limit_changes_at_ns or 0
 
 
 def _compiler() -> str | None:

@@ -25,6 +25,7 @@
 #define EXPORT __attribute__((visibility("default")))
 #define MAX_GPUS 16
 #define MAX_INSTANCES 8
+#define MAX_EVENTS 16
 #define POWER_SAMPLES 120
 #define NS_PER_S 1000000000LL
 #define NS_PER_US 1000LL
@@ -42,6 +43,9 @@ typedef struct {
 
 typedef struct { int64_t period_ns, phase_ns, jitter_ns; } ticks_t;
 
+/* Something that is so from one time to another: a process on the GPU, or a reason for lowered clocks. */
+typedef struct { int64_t from_ns, to_ns; unsigned int pid, sm_percent; unsigned long long mask; char name[64]; } event_t;
+
 struct nvmlDevice_st {
     struct nvmlDevice_st *parent; /* set for a MIG instance */
     unsigned int index;
@@ -54,6 +58,10 @@ struct nvmlDevice_st {
     int64_t lost_at_ns, reload_at_ns, unknown_from_ns, unknown_to_ns;
     struct nvmlDevice_st *instances[MAX_INSTANCES];
     unsigned int instance_count;
+    event_t processes[MAX_EVENTS], reasons[MAX_EVENTS];
+    unsigned int process_count, reason_count;
+    int64_t core_clock_mhz, later_core_clock_mhz, idle_core_clock_mhz, clock_changes_at_ns, temperature_c;
+    int64_t later_limit_mw, limit_changes_at_ns, has_conditions;
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -205,8 +213,26 @@ static struct nvmlDevice_st *new_gpu(const char *uuid)
     snprintf(gpu->uuid, sizeof gpu->uuid, "%s", uuid);
     gpu->load.descriptor = -1;
     gpu->counter.period_ns = gpu->power.period_ns = NS_PER_S / 10;
-    gpu->has_counter = gpu->has_fields = gpu->has_usage = 1;
+    gpu->has_counter = gpu->has_fields = gpu->has_usage = gpu->has_conditions = 1;
     return gpu;
+}
+
+/* "<from_ns> <to_ns> <pid> <sm_percent> <name>" */
+static void add_process(struct nvmlDevice_st *gpu, const char *value)
+{
+    event_t event = {0};
+    if (gpu->process_count < MAX_EVENTS &&
+        sscanf(value, "%ld %ld %u %u %63s", &event.from_ns, &event.to_ns, &event.pid, &event.sm_percent, event.name) == 5)
+        gpu->processes[gpu->process_count++] = event;
+}
+
+/* "<from_ns> <to_ns> <mask>" */
+static void add_reason(struct nvmlDevice_st *gpu, const char *value)
+{
+    event_t event = {0};
+    if (gpu->reason_count < MAX_EVENTS &&
+        sscanf(value, "%ld %ld %llu", &event.from_ns, &event.to_ns, &event.mask) == 3)
+        gpu->reasons[gpu->reason_count++] = event;
 }
 
 static void configure_gpu(struct nvmlDevice_st *gpu, const char *key, const char *value)
@@ -224,7 +250,13 @@ static void configure_gpu(struct nvmlDevice_st *gpu, const char *key, const char
         {"module_scope_only", &gpu->module_scope_only}, {"denied", &gpu->denied}, {"mig", &gpu->mig},
         {"latency_ns", &gpu->latency_ns}, {"lost_at_ns", &gpu->lost_at_ns}, {"reload_at_ns", &gpu->reload_at_ns},
         {"unknown_from_ns", &gpu->unknown_from_ns}, {"unknown_to_ns", &gpu->unknown_to_ns},
+        {"core_clock_mhz", &gpu->core_clock_mhz}, {"later_core_clock_mhz", &gpu->later_core_clock_mhz},
+        {"idle_core_clock_mhz", &gpu->idle_core_clock_mhz}, {"clock_changes_at_ns", &gpu->clock_changes_at_ns},
+        {"temperature_c", &gpu->temperature_c}, {"later_limit_mw", &gpu->later_limit_mw},
+        {"limit_changes_at_ns", &gpu->limit_changes_at_ns}, {"has_conditions", &gpu->has_conditions},
     };
+    if (strcmp(key, "process") == 0) add_process(gpu, value);
+    if (strcmp(key, "reason") == 0) add_reason(gpu, value);
     if (strcmp(key, "name") == 0) snprintf(gpu->name, sizeof gpu->name, "%s", value);
     if (strcmp(key, "load") == 0) snprintf(gpu->load.path, sizeof gpu->load.path, "%s", value);
     if (strcmp(key, "instance") == 0 && gpu->instance_count < MAX_INSTANCES) {
@@ -485,6 +517,11 @@ static void answer_energy(const struct nvmlDevice_st *gpu, int64_t at_ns, nvmlFi
     field->value.ullVal = counter_mj(gpu, at_ns);
 }
 
+static int64_t limit_mw(const struct nvmlDevice_st *gpu, int64_t at_ns)
+{
+    return gpu->limit_changes_at_ns && at_ns >= gpu->limit_changes_at_ns ? gpu->later_limit_mw : gpu->limit_mw;
+}
+
 static void answer_limit(int64_t limit_mw, nvmlFieldValue_t *field)
 {
     field->nvmlReturn = limit_mw > 0 ? NVML_SUCCESS : NVML_ERROR_NOT_SUPPORTED;
@@ -510,7 +547,7 @@ EXPORT nvmlReturn_t nvmlDeviceGetFieldValues(nvmlDevice_t device, int count, nvm
         case NVML_FI_DEV_POWER_MAX_LIMIT: answer_limit(device->max_limit_mw, field); break;
         case NVML_FI_DEV_POWER_DEFAULT_LIMIT:
         case NVML_FI_DEV_POWER_CURRENT_LIMIT:
-        case NVML_FI_DEV_POWER_REQUESTED_LIMIT: answer_limit(device->limit_mw, field); break;
+        case NVML_FI_DEV_POWER_REQUESTED_LIMIT: answer_limit(limit_mw(device, at_ns), field); break;
         default: field->nvmlReturn = NVML_ERROR_NOT_SUPPORTED;
         }
     }
@@ -551,8 +588,8 @@ EXPORT nvmlReturn_t nvmlDeviceGetPowerManagementLimit(nvmlDevice_t device, unsig
     int64_t at_ns;
     nvmlReturn_t result = enter(device, limit, &at_ns);
     if (result != NVML_SUCCESS) return result;
-    *limit = (unsigned int)device->limit_mw;
-    return leave(device, device->limit_mw > 0 ? NVML_SUCCESS : NVML_ERROR_NOT_SUPPORTED);
+    *limit = (unsigned int)limit_mw(device, at_ns);
+    return leave(device, *limit > 0 ? NVML_SUCCESS : NVML_ERROR_NOT_SUPPORTED);
 }
 
 EXPORT nvmlReturn_t nvmlDeviceGetEnforcedPowerLimit(nvmlDevice_t device, unsigned int *limit)
@@ -590,25 +627,81 @@ EXPORT nvmlReturn_t nvmlDeviceGetArchitecture(nvmlDevice_t device, nvmlDeviceArc
     return leave(device, NVML_SUCCESS);
 }
 
+/* ---- the state of a device ---- */
+
+static nvmlReturn_t enter_conditions(nvmlDevice_t device, const void *answer, int64_t *at_ns)
+{
+    nvmlReturn_t result = enter(device, answer, at_ns);
+    if (result != NVML_SUCCESS || device->has_conditions) return result;
+    return leave(device, NVML_ERROR_NOT_SUPPORTED);
+}
+
+static int is_busy(const struct nvmlDevice_st *gpu, int64_t at_ns)
+{
+    return power_w(gpu, at_ns) > (double)gpu->idle_mw * 1e-3 * (1.0 + (double)gpu->gain_ppm * 1e-6);
+}
+
+static int is_now(const event_t *event, int64_t at_ns) { return at_ns >= event->from_ns && at_ns < event->to_ns; }
+
 EXPORT nvmlReturn_t nvmlDeviceGetUtilizationRates(nvmlDevice_t device, nvmlUtilization_t *rates)
 {
     int64_t at_ns;
-    nvmlReturn_t result = enter(device, rates, &at_ns);
+    nvmlReturn_t result = enter_conditions(device, rates, &at_ns);
     if (result != NVML_SUCCESS) return result;
-    rates->gpu = power_w(device, at_ns) > (double)device->idle_mw * 1e-3 ? 100 : 0;
+    rates->gpu = is_busy(device, at_ns) ? 100 : 0;
     rates->memory = 0;
+    return leave(device, NVML_SUCCESS);
+}
+
+EXPORT nvmlReturn_t nvmlDeviceGetClockInfo(nvmlDevice_t device, nvmlClockType_t type, unsigned int *clock_mhz)
+{
+    int64_t at_ns;
+    nvmlReturn_t result = enter_conditions(device, clock_mhz, &at_ns);
+    if (result != NVML_SUCCESS) return result;
+    int64_t mhz = device->core_clock_mhz;
+    if (device->clock_changes_at_ns && at_ns >= device->clock_changes_at_ns) mhz = device->later_core_clock_mhz;
+    if (!is_busy(device, at_ns) && device->idle_core_clock_mhz) mhz = device->idle_core_clock_mhz;
+    *clock_mhz = (unsigned int)mhz;
+    return leave(device, type == NVML_CLOCK_SM && mhz > 0 ? NVML_SUCCESS : NVML_ERROR_NOT_SUPPORTED);
+}
+
+EXPORT nvmlReturn_t nvmlDeviceGetTemperature(nvmlDevice_t device, nvmlTemperatureSensors_t sensor, unsigned int *celsius)
+{
+    int64_t at_ns;
+    nvmlReturn_t result = enter_conditions(device, celsius, &at_ns);
+    if (result != NVML_SUCCESS) return result;
+    *celsius = (unsigned int)device->temperature_c;
+    return leave(device, sensor == NVML_TEMPERATURE_GPU ? NVML_SUCCESS : NVML_ERROR_INVALID_ARGUMENT);
+}
+
+EXPORT nvmlReturn_t nvmlDeviceGetPerformanceState(nvmlDevice_t device, nvmlPstates_t *state)
+{
+    int64_t at_ns;
+    nvmlReturn_t result = enter_conditions(device, state, &at_ns);
+    if (result != NVML_SUCCESS) return result;
+    *state = is_busy(device, at_ns) ? NVML_PSTATE_0 : NVML_PSTATE_8;
+    return leave(device, NVML_SUCCESS);
+}
+
+EXPORT nvmlReturn_t nvmlDeviceGetPersistenceMode(nvmlDevice_t device, nvmlEnableState_t *mode)
+{
+    int64_t at_ns;
+    nvmlReturn_t result = enter_conditions(device, mode, &at_ns);
+    if (result != NVML_SUCCESS) return result;
+    *mode = NVML_FEATURE_ENABLED;
     return leave(device, NVML_SUCCESS);
 }
 
 EXPORT nvmlReturn_t nvmlDeviceGetCurrentClocksEventReasons(nvmlDevice_t device, unsigned long long *reasons)
 {
     int64_t at_ns;
-    nvmlReturn_t result = enter(device, reasons, &at_ns);
+    nvmlReturn_t result = enter_conditions(device, reasons, &at_ns);
     if (result != NVML_SUCCESS) return result;
-    double now_w = power_w(device, at_ns);
-    *reasons = 0;
-    if (now_w <= (double)device->idle_mw * 1e-3) *reasons |= nvmlClocksThrottleReasonGpuIdle;
-    if (device->limit_mw > 0 && now_w >= (double)device->limit_mw * 1e-3) *reasons |= nvmlClocksThrottleReasonSwPowerCap;
+    *reasons = is_busy(device, at_ns) ? 0 : nvmlClocksThrottleReasonGpuIdle;
+    if (limit_mw(device, at_ns) > 0 && power_w(device, at_ns) >= (double)limit_mw(device, at_ns) * 1e-3)
+        *reasons |= nvmlClocksThrottleReasonSwPowerCap;
+    for (unsigned int i = 0; i < device->reason_count; i++)
+        if (is_now(&device->reasons[i], at_ns)) *reasons |= device->reasons[i].mask;
     return leave(device, NVML_SUCCESS);
 }
 
@@ -617,32 +710,58 @@ EXPORT nvmlReturn_t nvmlDeviceGetCurrentClocksThrottleReasons(nvmlDevice_t devic
     return nvmlDeviceGetCurrentClocksEventReasons(device, reasons);
 }
 
-static nvmlReturn_t no_processes(nvmlDevice_t device, unsigned int *count)
+EXPORT nvmlReturn_t nvmlSystemGetProcessName(unsigned int pid, char *name, unsigned int length)
 {
-    int64_t at_ns;
-    nvmlReturn_t result = enter(device, count, &at_ns);
-    if (result != NVML_SUCCESS) return result;
-    *count = 0;
-    return leave(device, NVML_SUCCESS);
-}
-
-EXPORT nvmlReturn_t nvmlDeviceGetComputeRunningProcesses(nvmlDevice_t device, unsigned int *count,
-                                                         nvmlProcessInfo_v1_t *processes)
-{
-    (void)processes;
-    return no_processes(device, count);
-}
-
-EXPORT nvmlReturn_t nvmlDeviceGetComputeRunningProcesses_v2(nvmlDevice_t device, unsigned int *count,
-                                                            nvmlProcessInfo_v2_t *processes)
-{
-    (void)processes;
-    return no_processes(device, count);
+    if (!starts) return NVML_ERROR_UNINITIALIZED;
+    for (unsigned int i = 0; i < gpu_count; i++)
+        for (unsigned int j = 0; j < gpus[i]->process_count; j++)
+            if (gpus[i]->processes[j].pid == pid) return copy_text(gpus[i]->processes[j].name, name, length);
+    return NVML_ERROR_NOT_FOUND;
 }
 
 EXPORT nvmlReturn_t nvmlDeviceGetComputeRunningProcesses_v3(nvmlDevice_t device, unsigned int *count,
                                                             nvmlProcessInfo_t *processes)
 {
-    (void)processes;
-    return no_processes(device, count);
+    int64_t at_ns;
+    nvmlReturn_t result = enter_conditions(device, count, &at_ns);
+    if (result != NVML_SUCCESS) return result;
+    unsigned int found = 0, room = processes ? *count : 0;
+    for (unsigned int i = 0; i < device->process_count; i++) {
+        if (!is_now(&device->processes[i], at_ns)) continue;
+        if (found < room) {
+            memset(&processes[found], 0, sizeof processes[found]);
+            processes[found].pid = device->processes[i].pid;
+            processes[found].usedGpuMemory = 1ULL << 30;
+        }
+        found++;
+    }
+    *count = found;
+    return leave(device, found > room ? NVML_ERROR_INSUFFICIENT_SIZE : NVML_SUCCESS);
+}
+
+/* One sample of each process that computes, stamped with the last full sixth of a second. */
+EXPORT nvmlReturn_t nvmlDeviceGetProcessUtilization(nvmlDevice_t device, nvmlProcessUtilizationSample_t *samples,
+                                                    unsigned int *count, unsigned long long last_seen_us)
+{
+    int64_t at_ns;
+    nvmlReturn_t result = enter_conditions(device, count, &at_ns);
+    if (result != NVML_SUCCESS) return result;
+    if (device->mig) return leave(device, NVML_ERROR_NOT_SUPPORTED);
+    int64_t sampled_ns = at_ns - at_ns % (NS_PER_S / 6);
+    unsigned long long stamp_us = (unsigned long long)((sampled_ns + wall_less_monotonic_ns) / NS_PER_US);
+    unsigned int found = 0, room = samples ? *count : 0;
+    for (unsigned int i = 0; i < device->process_count && stamp_us > last_seen_us; i++) {
+        const event_t *process = &device->processes[i];
+        if (!is_now(process, sampled_ns) || !process->sm_percent) continue;
+        if (found < room) {
+            memset(&samples[found], 0, sizeof samples[found]);
+            samples[found].pid = process->pid;
+            samples[found].timeStamp = stamp_us;
+            samples[found].smUtil = process->sm_percent;
+        }
+        found++;
+    }
+    *count = found;
+    if (!found) return leave(device, NVML_ERROR_NOT_FOUND);
+    return leave(device, found > room ? NVML_ERROR_INSUFFICIENT_SIZE : NVML_SUCCESS);
 }
