@@ -37,7 +37,7 @@ def notes(report):
 def test_a_normal_run_on_a_board_of_its_own_has_nothing_to_say(bench):
     bench.build(board(bench, processes=(own(),)))
     report, true_j = bench.run()
-    assert report.notes == ()
+    assert notes(report) == []
     assert float(report.joules("block")) == pytest.approx(true_j, rel=0.03)
     seen = {(each.quantity, each.pid): each for each in report.conditions}
     assert seen["core_clock_hz", 0].most == 1.755e9
