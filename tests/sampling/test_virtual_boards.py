@@ -36,7 +36,8 @@ def notes(report):
 
 def test_a_normal_run_on_a_board_of_its_own_has_nothing_to_say(bench):
     bench.build(board(bench, processes=(own(),)))
-    report, true_j = bench.run()
+    run = bench.run()
+    report, true_j = run.report, run.block_j
     assert notes(report) == []
     assert float(report.joules("block")) == pytest.approx(true_j, rel=0.03)
     seen = {(each.quantity, each.pid): each for each in report.conditions}
@@ -56,7 +57,7 @@ def test_heat_a_changed_limit_and_another_process_are_told(bench):
             limit_changes_at_ns=now_ns + 3 * S, later_limit_w=250.0, celsius=91.0,
         )
     )  # fmt: skip
-    report, _ = bench.run(calls=4)
+    report = bench.run(calls=4).report
     said = "\n".join(notes(report))
     assert "lowered by heat during 4 of 4 calls (at up to 91 °C)" in said
     assert "from 350 W to 250 W" in said
@@ -65,12 +66,13 @@ def test_heat_a_changed_limit_and_another_process_are_told(bench):
 
 def test_a_board_that_tells_nothing_of_its_state_gives_its_joules_all_the_same(bench):
     bench.build(board(bench, has_conditions=False))
-    report, true_j = bench.run(calls=1)
+    run = bench.run(calls=1)
+    report, true_j = run.report, run.block_j
     assert float(report.joules("block")) == pytest.approx(true_j, rel=0.05)
     assert [each.quantity for each in report.conditions if each.quantity != "power_limit_w"] == []
 
 
 def test_an_mps_server_is_told(bench):
     bench.build(board(bench, processes=(own(), VirtualProcess(2, 0.0, "nvidia-cuda-mps-server"))))
-    report, _ = bench.run(calls=1)
+    report = bench.run(calls=1).report
     assert any("MPS" in note for note in notes(report))

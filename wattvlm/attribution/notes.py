@@ -26,7 +26,7 @@ def lines_of(
     layouts: tuple[Layout, Layout],
 ) -> tuple[str, ...]:
     """All lines of a report, each once."""
-    lines = [*recording.notes, *trace.notes, *_gap_lines(recording, block), *sources.notes]
+    lines = [*recording.notes, *trace.notes, *_gap_lines(recording, block, sources), *sources.notes]
     if any(layout.is_shared for layout in layouts):
         lines.append(
             "shared: model. Calls ran at the same time; joules of that time are split in equal shares a call, "
@@ -48,11 +48,11 @@ def lines_of(
     return tuple(dict.fromkeys(lines))
 
 
-def _gap_lines(recording: Recording, block: Block) -> list[str]:
-    """One line a channel and reason, for gaps that touch the block."""
+def _gap_lines(recording: Recording, block: Block, sources: Sources) -> list[str]:
+    """One line a channel and reason, for gaps that touch the block; channels in no total are no news."""
     grouped: dict[tuple[str, str], list[Gap]] = {}
     for gap in recording.gaps:
-        if gap.from_ns < block.end_ns and gap.to_ns > block.start_ns:
+        if gap.channel in sources.used and gap.from_ns < block.end_ns and gap.to_ns > block.start_ns:
             grouped.setdefault((gap.channel, gap.why), []).append(gap)
     lines: list[str] = []
     for (channel, why), gaps in grouped.items():

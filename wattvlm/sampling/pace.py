@@ -17,6 +17,9 @@ _LEARNING_STEP_NS = NS_PER_MS
 _LONGEST_LEARNING_STEP_NS = 100 * NS_PER_MS
 _LEARNING_STEPS_A_TICK = 40
 
+_LEAST_CALLS_APART = 4
+"""A driver whose calls are slow is asked a quarter of the time at most, whatever its ticks."""
+
 _LARGEST_CALL_FRACTION = 1 / 20
 """A call longer than a twentieth of the period cannot place an edge any better than plain reading does."""
 
@@ -155,7 +158,7 @@ class LearningPace:
         if distance_ns <= FAST_PERIOD_NS:
             return FastPace(round(distance_ns))
         call_ns = median(self._calls_ns)
-        every_ns = int(distance_ns / 5)
+        every_ns = int(max(distance_ns / 5, _LEAST_CALLS_APART * call_ns))
         if call_ns > _LARGEST_CALL_FRACTION * distance_ns:
             return self._plain(every_ns, f"one read takes {format_ns(call_ns)}, too long to wait for its ticks with")
         comb = Comb.through(self._edges)

@@ -260,9 +260,12 @@ def _joined(
 
 
 def _part_notes(part: _Part, window: Window) -> list[str]:
+    """Notes of the log, and a line for each channel that was lost; not for one that was lost inside another."""
     lost: list[str] = []
+    names = {name for name, _, _ in part.log.lost}
+    inside = {channel.name for channel in part.log.channels.values() if channel.contained_in in names}
     for name, from_ns, why in part.log.lost:
-        if from_ns <= window.until_ns:
+        if from_ns <= window.until_ns and name not in inside:
             cure = "" if "Cure:" in why else ". Cure: see `wattvlm doctor`"
             lost.append(f"{name} was lost, its joules after that are absent: {why}{cure}")
     return [*part.log.notes, *lost]

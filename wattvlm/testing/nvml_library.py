@@ -22,7 +22,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from wattvlm.units import HZ_PER_MHZ, W_PER_MILLIWATT
+from wattvlm.units import HZ_PER_MHZ, J_PER_MILLIJOULE, W_PER_MILLIWATT
 
 LIBRARY = "libnvidia-ml.so.1"
 CONFIGURATION = "virtual_nvml.conf"
@@ -62,7 +62,9 @@ class VirtualGpu:
     module_scope_only: power fields answer for the whole module only, as Grace Hopper's may.
     denied: energy and power are NO_PERMISSION. latency_ns: how long each call takes.
     lost_at_ns, reload_at_ns: CLOCK_MONOTONIC time when the GPU is lost, or its counter starts again from zero.
-    unknown_ns: from when to when each call fails with UNKNOWN.
+    unknown_ns: from when to when each call fails with UNKNOWN; flaky_fraction: how many calls do at any time.
+    stuck_ns: from when to when its counter stands still. falls_at_ns, falls_by_j: when and how far its counter goes
+        back. power_noise_w: each power is off by at most this.
     instances: UUIDs ("MIG-...") of its MIG instances; having any turns MIG mode on.
     processes: who computes on it. reasons: (from ns, to ns, NVML's bits) for which its clocks are lowered.
     core_clock_hz, later_core_clock_hz: its clock while it draws more than idle_w, before and from clock_changes_at_ns;
@@ -97,6 +99,11 @@ class VirtualGpu:
     lost_at_ns: int | None = None
     reload_at_ns: int | None = None
     unknown_ns: tuple[int, int] | None = None
+    flaky_fraction: float = 0.0
+    stuck_ns: tuple[int, int] | None = None
+    falls_at_ns: int | None = None
+    falls_by_j: float = 0.0
+    power_noise_w: float = 0.0
     instances: tuple[str, ...] = ()
     processes: tuple[VirtualProcess, ...] = ()
     reasons: tuple[tuple[int, int, int], ...] = ()
@@ -204,11 +211,7 @@ def _settings(gpu: VirtualGpu) -> Iterable[tuple[str, int | str]]:
     yield "mig", int(bool(gpu.instances))
     yield from (("instance", uuid) for uuid in gpu.instances)
     yield from _state(gpu)
-    yield "lost_at_ns", gpu.lost_at_ns or 0
-    yield "reload_at_ns", gpu.reload_at_ns or 0
-    if gpu.unknown_ns is not None:
-        yield "unknown_from_ns", gpu.unknown_ns[0]
-        yield "unknown_to_ns", gpu.unknown_ns[1]
+    yield from _faults(gpu)
 
 
 def _state(gpu: VirtualGpu) -> Iterable[tuple[str, int | str]]:
@@ -222,6 +225,17 @@ def _state(gpu: VirtualGpu) -> Iterable[tuple[str, int | str]]:
     yield "has_conditions", int(gpu.has_conditions)
     yield "clock_changes_at_ns", gpu.clock_changes_at_ns or 0
     yield "limit_changes_at_ns", gpu.limit_changes_at_ns or 0
+
+
+def _faults(gpu: VirtualGpu) -> Iterable[tuple[str, int | str]]:
+    for key in ("lost_at_ns", "reload_at_ns", "falls_at_ns"):
+        yield key, getattr(gpu, key) or 0
+    for key in ("unknown", "stuck"):
+        from_ns, to_ns = getattr(gpu, f"{key}_ns") or (0, 0)
+        yield from ((f"{key}_from_ns", from_ns), (f"{key}_to_ns", to_ns))
+    yield "flaky_ppm", round(gpu.flaky_fraction * _PPM)
+    yield "falls_by_mj", round(gpu.falls_by_j / J_PER_MILLIJOULE)
+    yield "noise_mw", round(gpu.power_noise_w / W_PER_MILLIWATT)
 
 
 def _compiler() -> str | None:

@@ -62,6 +62,8 @@ struct nvmlDevice_st {
     unsigned int process_count, reason_count;
     int64_t core_clock_mhz, later_core_clock_mhz, idle_core_clock_mhz, clock_changes_at_ns, temperature_c;
     int64_t later_limit_mw, limit_changes_at_ns, has_conditions;
+    int64_t stuck_from_ns, stuck_to_ns, falls_at_ns, falls_by_mj, flaky_ppm, noise_mw;
+    unsigned int calls;
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -94,16 +96,22 @@ static void wait_ns(int64_t duration_ns)
     while (now_ns() < end_ns) {}
 }
 
-/* A fixed offset in [-jitter, jitter] for each tick, the same in every process (splitmix64). */
-static int64_t jitter_of(const ticks_t *ticks, int64_t tick)
+/* A number that looks random and is the same for the same seed in every process (splitmix64). */
+static uint64_t scattered(uint64_t seed)
 {
-    uint64_t z = (uint64_t)tick + 0x9e3779b97f4a7c15ULL;
-    if (ticks->jitter_ns <= 0) return 0;
+    uint64_t z = seed + 0x9e3779b97f4a7c15ULL;
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
     z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
-    z ^= z >> 31;
-    return (int64_t)(z % (uint64_t)(2 * ticks->jitter_ns + 1)) - ticks->jitter_ns;
+    return z ^ (z >> 31);
 }
+
+static int64_t within(int64_t most, uint64_t seed)
+{
+    return most <= 0 ? 0 : (int64_t)(scattered(seed) % (uint64_t)(2 * most + 1)) - most;
+}
+
+/* A fixed offset in [-jitter, jitter] for each tick. */
+static int64_t jitter_of(const ticks_t *ticks, int64_t tick) { return within(ticks->jitter_ns, (uint64_t)tick); }
 
 static int64_t tick_time_ns(const ticks_t *ticks, int64_t tick)
 {
@@ -191,7 +199,9 @@ static double energy_j(const struct nvmlDevice_st *gpu, int64_t time_ns)
 
 static unsigned long long counter_mj(const struct nvmlDevice_st *gpu, int64_t at_ns)
 {
+    if (at_ns >= gpu->stuck_from_ns && at_ns < gpu->stuck_to_ns) at_ns = gpu->stuck_from_ns;
     double shown_j = energy_j(gpu, tick_time_ns(&gpu->counter, last_tick(&gpu->counter, at_ns)));
+    if (gpu->falls_at_ns && at_ns >= gpu->falls_at_ns) shown_j -= (double)gpu->falls_by_mj * 1e-3;
     if (gpu->reload_at_ns && at_ns >= gpu->reload_at_ns) shown_j -= energy_j(gpu, gpu->reload_at_ns);
     return shown_j > 0.0 ? (unsigned long long)(shown_j * 1e3) : 0;
 }
@@ -201,6 +211,7 @@ static unsigned int mean_power_mw(const struct nvmlDevice_st *gpu, int64_t end_n
     double mean_w = power_w(gpu, end_ns);
     if (window_ns > 0)
         mean_w = (energy_j(gpu, end_ns) - energy_j(gpu, end_ns - window_ns)) * (double)NS_PER_S / (double)window_ns;
+    mean_w += (double)within(gpu->noise_mw, (uint64_t)end_ns) * 1e-3;
     return mean_w > 0.0 ? (unsigned int)(mean_w * 1e3 + 0.5) : 0;
 }
 
@@ -254,6 +265,8 @@ static void configure_gpu(struct nvmlDevice_st *gpu, const char *key, const char
         {"idle_core_clock_mhz", &gpu->idle_core_clock_mhz}, {"clock_changes_at_ns", &gpu->clock_changes_at_ns},
         {"temperature_c", &gpu->temperature_c}, {"later_limit_mw", &gpu->later_limit_mw},
         {"limit_changes_at_ns", &gpu->limit_changes_at_ns}, {"has_conditions", &gpu->has_conditions},
+        {"stuck_from_ns", &gpu->stuck_from_ns}, {"stuck_to_ns", &gpu->stuck_to_ns}, {"noise_mw", &gpu->noise_mw},
+        {"falls_at_ns", &gpu->falls_at_ns}, {"falls_by_mj", &gpu->falls_by_mj}, {"flaky_ppm", &gpu->flaky_ppm},
     };
     if (strcmp(key, "process") == 0) add_process(gpu, value);
     if (strcmp(key, "reason") == 0) add_reason(gpu, value);
@@ -321,6 +334,7 @@ static nvmlReturn_t enter(nvmlDevice_t device, const void *answer, int64_t *at_n
     *at_ns = now_ns();
     if (device->lost_at_ns && *at_ns >= device->lost_at_ns) return NVML_ERROR_GPU_IS_LOST;
     if (*at_ns >= device->unknown_from_ns && *at_ns < device->unknown_to_ns) return NVML_ERROR_UNKNOWN;
+    if ((int64_t)(scattered(device->calls++) % 1000000) < device->flaky_ppm) return NVML_ERROR_UNKNOWN;
     pthread_mutex_lock(&lock);
     follow(device);
     return NVML_SUCCESS;
