@@ -1,0 +1,256 @@
+"""One request and its answer while they pass, the marks they make, and all that are under way."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Mapping
+from contextvars import ContextVar
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from wattvlm.runtimes import next_call_id
+from wattvlm.runtimes._image_tokens import ModelFiles, model_files
+from wattvlm.runtimes._watching import Watching
+from wattvlm.runtimes.openai_stream.asked import Asked, asked_by
+from wattvlm.runtimes.openai_stream.counts import ServerTimes, counts_of, times_of
+from wattvlm.runtimes.openai_stream.events import AnswerReader
+from wattvlm.runtimes.openai_stream.servers import Server, server_at
+from wattvlm.trace import DECODE, PREFILL, Mark, MarkKind, ModelFacts
+from wattvlm.units import NS_PER_MS
+
+RUNTIME_NAME = "openai_stream"
+
+TRIP_STD_NS = NS_PER_MS
+"""What lies between an event in a server of this machine and its sight here: one trip through the loopback."""
+
+under_way: ContextVar[Exchange | None] = ContextVar("wattvlm_openai_exchange", default=None)
+"""The request that this thread or task is sending."""
+
+Address = tuple[str, int]
+
+
+class Exchange:
+    """One call: begun when the request is sent, ended once. Its methods never raise.
+
+    is_awaited: whether the next piece of the answer is being waited for: a response that its own client closes then
+    has ended, or broken off, and is not given up by its reader.
+    """
+
+    def __init__(self, traffic: Traffic, address: Address, body: bytes | str | None) -> None:
+        self._traffic = traffic
+        self._address = address
+        self._body = body
+        self._call_id = next_call_id()
+        self._lane = threading.get_ident()
+        self.reader = AnswerReader()
+        self.is_over = False
+        self.is_awaited = False
+        self._start_ns = time.monotonic_ns()
+        self._mark("call_start", self._start_ns, RUNTIME_NAME)
+
+    def arrived(self, chunk: bytes | str) -> None:
+        """A piece of the answer has come."""
+        now_ns = time.monotonic_ns()
+        self.is_awaited = False
+        if self.is_over:
+            return
+        try:
+            if self.reader.take(chunk, now_ns):
+                self._mark("first_token", now_ns)
+        except Exception as error:
+            self.reader.is_opaque = True
+            self._traffic.watching.fault("reading an answer", error)
+
+    def broke_off(self, error: BaseException) -> None:
+        """Iteration over the answer ended by an exception: the reader's own end of it, or a fault."""
+        if isinstance(error, GeneratorExit):
+            self.closed()
+        else:
+            self.end(f"raised {type(error).__name__}")
+
+    def closed(self) -> None:
+        """The reader has closed the response, which may be after all of it has come."""
+        if not self.is_awaited:
+            self.end("" if self.reader.is_whole else "was closed before its end")
+
+    def end(self, how: str = "") -> None:
+        """The answer has been read, given up, or did not come; the first time counts."""
+        now_ns = time.monotonic_ns()
+        if self.is_over:
+            return
+        self.is_over = True
+        self._traffic.ended(self)
+        try:
+            self._end(how, now_ns)
+        except Exception as error:
+            self._traffic.watching.fault("counting a request", error)
+        finally:
+            self._body = None
+
+    def _end(self, how: str, now_ns: int) -> None:
+        reader = self.reader
+        end_ns = reader.last_ns if not how and reader.last_ns is not None else now_ns
+        answer: Mapping[str, Any] = {} if reader.is_opaque else reader.answer()
+        times = times_of(answer)
+        first_ns, end_ns = self._first_token_ns(times, end_ns)
+        if first_ns is not None:
+            self._phases(first_ns, end_ns, times)
+        self._mark("call_end", end_ns, RUNTIME_NAME, text=how)
+        asked = asked_by(self._body)
+        self._facts(asked, answer)
+        self._traffic.answered(self._address, reader, times, answer, first_ns is not None)
+        if answer or first_ns is not None:
+            files = self._traffic.files(self._address, asked)
+            for count in counts_of(asked, answer, files):
+                self._mark("count", end_ns, count.name, count.value, count.how)
+
+    def _first_token_ns(self, times: ServerTimes | None, end_ns: int) -> tuple[int | None, int]:
+        """(when the first token was there, when the last one was), by what was seen and what the server says.
+
+        The first text may come later than the first token (letters of several tokens are held back), and it may be
+        read late; the server's own decode time, counted back from the last event, can only move it to an earlier time.
+        """
+        seen_ns = self.reader.first_ns
+        if times is None:
+            return seen_ns, end_ns
+        told_ns = max(end_ns - times.decode_ns, self._start_ns)
+        first_ns = told_ns if seen_ns is None else min(seen_ns, told_ns)
+        return first_ns, min(end_ns, first_ns + times.decode_ns)
+
+    def _phases(self, first_ns: int, end_ns: int, times: ServerTimes | None) -> None:
+        prefill_ns = self._start_ns if times is None else max(self._start_ns, first_ns - times.prefill_ns)
+        self._mark("phase_start", prefill_ns, PREFILL, TRIP_STD_NS)
+        self._mark("first_token", first_ns)
+        self._mark("phase_end", first_ns, PREFILL, TRIP_STD_NS)
+        self._mark("phase_start", first_ns, DECODE, TRIP_STD_NS)
+        self._mark("phase_end", end_ns, DECODE, TRIP_STD_NS)
+
+    def _facts(self, asked: Asked | None, answer: Mapping[str, Any]) -> None:
+        name = answer.get("model") or (asked.model if asked is not None else "")
+        if isinstance(name, str) and name:
+            self._mark("facts", self._start_ns, text=ModelFacts(name=name).to_json())
+
+    def _mark(self, kind: MarkKind, time_ns: int, name: str = "", value: float = 0.0, text: str = "") -> None:
+        self._traffic.watching.sink(Mark(time_ns, kind, self._call_id, name, self._lane, value=float(value), text=text))
+
+
+class Traffic:
+    """All requests of one runtime while it is installed, by their responses; and the servers that answered.
+
+    watched: classes that are wrapped already; one library may go by two names.
+    """
+
+    def __init__(self, watching: Watching) -> None:
+        self.watching = watching
+        self._of_response: WeakKeyDictionary[Any, Exchange] = WeakKeyDictionary()
+        self._open: set[Exchange] = set()
+        self._servers: dict[Address, Server] = {}
+        self._addresses: dict[Address, None] = {}
+        self._files: dict[tuple[Address, str], ModelFiles | None] = {}
+        self.watched: set[Any] = set()
+        watching.on_settle.append(self.tell_of_servers)
+        watching.on_end.append(self.close)
+
+    def begin(self, address: Address, body: bytes | str | None) -> Exchange:
+        exchange = Exchange(self, address, body)
+        self._open.add(exchange)
+        return exchange
+
+    def bind(self, response: Any, exchange: Exchange) -> None:
+        """The answer comes through this response, which its user reads."""
+        self._of_response[response] = exchange
+
+    def exchange_of(self, response: Any) -> Exchange | None:
+        """The exchange whose answer comes through a response, or that is being sent right now."""
+        return self._of_response.get(response) or under_way.get()
+
+    def closed(self, response: Any) -> None:
+        """The user, or the client itself, has closed a response."""
+        exchange = self._of_response.get(response)
+        if exchange is not None:
+            exchange.closed()
+
+    def ended(self, exchange: Exchange) -> None:
+        self._open.discard(exchange)
+
+    def answered(
+        self, address: Address, reader: AnswerReader, times: ServerTimes | None, answer: Mapping[str, Any], split: bool
+    ) -> None:
+        """Remember the server, and say what an answer left unknown."""
+        self._addresses.setdefault(address)
+        where = f"{address[0]}:{address[1]}"
+        if reader.is_opaque:
+            self.watching.note(
+                f"answers of {where} came in a form that only their client reads; they are not split into phases and "
+                "their tokens are not counted. Cure: ask for them without compression"
+            )
+        elif not split and answer:
+            self.watching.note(
+                f"an answer of {where} came in one piece, without times of the server: it is not split into phases. "
+                "Cure: stream=True"
+            )
+        elif split and times is None:
+            self.watching.note(
+                f"{where} tells no times of its own: prefill there begins when the request is sent and ends with the "
+                "first text, so it holds the server's queue, its work on the image and the vision encoder"
+            )
+        elif times is not None:
+            self.watching.note(f"prefill of {where} is by {times.source}: it holds the vision encoder")
+        if reader.is_stream and reader.is_done and not answer.get("usage") and not answer.get("timings"):
+            self.watching.note(
+                f"a streamed answer of {where} had no usage: its tokens are not counted (events are not tokens). "
+                "Cure: stream_options={'include_usage': True} in the request"
+            )
+
+    def files(self, address: Address, asked: Asked | None) -> ModelFiles | None:
+        """The model's files, where image tokens must be computed: named by the request or the server's command line."""
+        if asked is None or not asked.sizes:
+            return None
+        key = (address, asked.model)
+        if key not in self._files:
+            server = self._server(address)
+            own = [asked.model] if server.is_local and asked.model else []
+            self._files[key] = model_files(own) or (
+                model_files(server.words, server.folder) if server.is_local else None
+            )
+        return self._files[key]
+
+    def _server(self, address: Address) -> Server:
+        if address not in self._servers:
+            self._servers[address] = server_at(*address)
+        return self._servers[address]
+
+    def tell_of_servers(self) -> None:
+        """A line for each server that answered: what it is, and where its joules are."""
+        for address in list(self._addresses):
+            self.watching.note(_line_of(self._server(address)))
+
+    def close(self) -> None:
+        """End what is under way: its end is not seen any more."""
+        for exchange in list(self._open):
+            exchange.end("was not over when the block ended")
+        self.tell_of_servers()
+
+
+def _line_of(server: Server) -> str:
+    if server.is_local is None:
+        return f"{server.address} could not be found: whether its joules are in this report is not known"
+    if not server.is_local:
+        return (
+            f"{server.address} is another machine: the joules that it took are not in this report; those given are of "
+            "this machine, which waited. Cure: meter there"
+        )
+    if server.pid is None:
+        return (
+            f"the process that listens at {server.address} has ended or may not be looked at; GPU boards and CPU "
+            "packages are metered as a whole, so its joules are in this report"
+        )
+    if server.pid == os.getpid():
+        return f"{server.address} is this process itself"
+    more = f" and {server.members - 1} more below it" if server.members > 1 else ""
+    return (
+        f"{server.address} is {server.title or 'a process'} (process {server.pid}{more}); GPU boards and CPU packages "
+        "are metered as a whole, so its joules are in this report, with those of all else that ran on them"
+    )
