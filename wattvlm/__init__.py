@@ -9,10 +9,11 @@ Importing this package does nothing; each name is loaded when it is first used.
 
 __version__ = "0.1.0"
 
-__all__ = ["Recording", "Report", "analyze", "meter", "render", "sensors", "testing"]
+__all__ = ["Recording", "Report", "analyze", "meter", "render", "sensors", "studies", "testing"]
 
 TYPE_CHECKING = False  # what type checkers take for typing.TYPE_CHECKING, without importing typing
 if TYPE_CHECKING:
+    from wattvlm import studies as studies
     from wattvlm import testing as testing
     from wattvlm.attribution import analyze as analyze
     from wattvlm.metering import meter as meter

@@ -7,6 +7,7 @@ WattvlmError
         ProbeLost           it will not come back (becomes a Gap to the end)
     SamplerError            the sampling process died, or cannot keep the period
     NotResolved             joules asked for a phase that the readings cannot resolve
+    NotComparable           the joules of two runs are not of one kind
     TraceError              phases of one call overlap on one lane, or tokens outside a call
     ReportFormatError       a file is broken, foreign, or of an unknown schema version
 """
@@ -47,6 +48,17 @@ class SamplerError(WattvlmError):
 
 class NotResolved(WattvlmError):
     """Joules were asked for a phase that the readings cannot tell apart from its neighbours."""
+
+
+class NotComparable(WattvlmError):
+    """The joules of two runs are not of one kind: another sensor, device, driver or power limit.
+
+    kinds: the names under which a user allows each difference all the same.
+    """
+
+    def __init__(self, message: str, kinds: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.kinds = kinds
 
 
 class TraceError(WattvlmError):
