@@ -26,10 +26,11 @@ DIMENSIONLESS = {
     "counts of things": "calls fewest_calls images batch_size decode_steps ticks readings gaps cpu_threads looks",
     "tokens": "text_input visual_encoded visual_input visual_kept cached_input output reasoning_output",
     "parameters of a model": "parameters active_parameters vision_parameters projector_parameters",
+    "ratios": "gain",
     "in the unit that another field of the same noun tells": "value observed_step count least mean most",
 }
 
-NOUNS = ("energy", "sensing", "recording", "trace", "report", "parts", "host", "clock")
+NOUNS = ("energy", "sensing", "recording", "trace", "report", "parts", "host", "clock", "calibration")
 PHYSICAL = re.compile(r"(^|_)(energy|power|joules|watts|time|duration|period|took|latency|memory|temperature)(_|$)")
 NUMBER = re.compile(r"\b(int|float|int64|float64)\b")
 

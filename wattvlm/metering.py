@@ -18,8 +18,13 @@ from wattvlm.sensing import ProbeSource
 from wattvlm.trace import Mark
 
 if TYPE_CHECKING:
+    from os import PathLike
+
+    from wattvlm.calibration import Calibration
     from wattvlm.recording import Recording
     from wattvlm.report import Report
+
+    Calibrations = Sequence[Calibration | str | PathLike[str]] | None
 
 _OwnMark = Literal["block_start", "block_end", "phase_start", "phase_end", "count", "note"]
 Parameters = ParamSpec("Parameters")
@@ -40,24 +45,39 @@ class Metered(Protocol[Parameters, Result]):
     def __call__(self, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Result: ...
 
 
-def meter(model: object = None, *, label: str = "", probes: Sequence[ProbeSource] | None = None) -> Meter:
+def meter(
+    model: object = None,
+    *,
+    label: str = "",
+    probes: Sequence[ProbeSource] | None = None,
+    calibrations: Calibrations = None,
+) -> Meter:
     """A meter for the joules of whatever model calls happen inside it: `with meter() as m: ...`, then `m.report`.
 
     model: not needed; give it to have bare calls of a module seen that is no transformers class.
     label: a name for the report's heading. probes: the sensors to read (default: all that this machine has).
+    calibrations: records, or their files, to use (default: those that `wattvlm calibrate` kept; an empty list: none).
     As a decorator, `@meter()` meters each call of the function; `function.meter` is the meter of the latest call.
     Entering takes milliseconds (the first time, until the sensors answer, at most 250 ms) and never raises.
     """
-    return Meter(model, label=label, probes=probes)
+    return Meter(model, label=label, probes=probes, calibrations=calibrations)
 
 
 class Meter:
     """One metered block. Made by `meter()`; entered once."""
 
-    def __init__(self, model: object, *, label: str, probes: Sequence[ProbeSource] | None) -> None:
+    def __init__(
+        self,
+        model: object,
+        *,
+        label: str,
+        probes: Sequence[ProbeSource] | None,
+        calibrations: Calibrations = None,
+    ) -> None:
         self._model = model
         self._label = label
         self._probes = probes
+        self._calibrations = calibrations
         self._id = next(_METER_IDS)
         self._sampler: Sampler | None = None
         self._start_ns: int | None = None
@@ -84,7 +104,11 @@ class Meter:
     def __call__(self, function: Callable[Parameters, Result]) -> Metered[Parameters, Result]:
         """The function, metered at each call; its attribute `meter` is the meter of the latest call."""
         fresh = functools.partial(
-            Meter, self._model, label=self._label or getattr(function, "__name__", ""), probes=self._probes
+            Meter,
+            self._model,
+            label=self._label or getattr(function, "__name__", ""),
+            probes=self._probes,
+            calibrations=self._calibrations,
         )
         if inspect.iscoroutinefunction(function):
 
@@ -138,7 +162,8 @@ class Meter:
         end_ns = self._end_ns if self._end_ns is not None else monotonic_ns()
         if self._end_ns is not None:
             self._sampler.wait_past(end_ns + IDLE_TO_SEE_NS, IDLE_TO_SEE_NS + TICKS_TO_WAIT_NS)
-        return self._sampler.recording(self._start_ns, end_ns, meter_id=self._id)
+        recording = self._sampler.recording(self._start_ns, end_ns, meter_id=self._id)
+        return recording.with_calibrations(self._calibrations)
 
     @property
     def report(self) -> Report:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wattvlm import filing
+from wattvlm.calibration import Calibration, known_calibrations
 from wattvlm.clock import WallAnchor
 from wattvlm.host import Host
 from wattvlm.sensing import Absence, Channel, Quantity
@@ -114,7 +116,8 @@ class Recording:
 
     start_ns, end_ns: the monotonic window that was recorded. readings: channel name -> columns. conditions: the
     state of the devices meanwhile, about once a second.
-    virtual: True where the hardware was simulated; every heading then says so.
+    virtual: True where the hardware was simulated; every heading then says so. calibrations: the records of these
+    boards; readings are as the sensors gave them, `analyze` takes the records into account.
     """
 
     start_ns: int
@@ -130,6 +133,7 @@ class Recording:
     notes: tuple[str, ...] = ()
     virtual: bool = False
     conditions: tuple[States, ...] = ()
+    calibrations: tuple[Calibration, ...] = ()
 
     def __post_init__(self) -> None:
         if self.end_ns < self.start_ns:
@@ -142,6 +146,18 @@ class Recording:
     def trace(self) -> Trace:
         """The calls and phases of this recording, made from its marks (anew at each use)."""
         return assemble(self.marks)
+
+    def with_calibrations(
+        self, given: Sequence[Calibration | str | os.PathLike[str]] | None = None, folder: Path | None = None
+    ) -> Recording:
+        """The same with the records of its boards: those given (records or files), or those that are kept in `folder`.
+
+        Never raises: a record that cannot be read becomes a note.
+        """
+        known = known_calibrations((channel.board for channel in self.channels), given, folder)
+        if not known.records and not known.notes:
+            return self
+        return replace(self, calibrations=known.records, notes=(*self.notes, *known.notes))
 
     def to_dict(self) -> dict[str, Any]:
         """The recording as plain data."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from wattvlm.attribution.calibrated import calibrated
 from wattvlm.attribution.calls import block_of, blocks_of, calls_of_block, preprocess_was_unseen
 from wattvlm.attribution.conditions import condition_lines, seen_of
 from wattvlm.attribution.domains import Sources, sources_of
@@ -11,6 +12,7 @@ from wattvlm.attribution.idle import idle_of, quiet_stretches
 from wattvlm.attribution.notes import interruption_of, lines_of, uses_of
 from wattvlm.attribution.rows import BETWEEN, BLOCK, CALL, OUTSIDE, DomainRows, Layout, domain_rows, layouts_of
 from wattvlm.attribution.windows import Stretches, clipped, duration_ns
+from wattvlm.calibration import Calibration
 from wattvlm.recording import Recording
 from wattvlm.report import (
     PREPROCESS_UNSEEN,
@@ -29,12 +31,15 @@ from wattvlm.trace import DECODE, PREPROCESS, Block, CallTrace, Phase, Trace
 Rows = Mapping[Domain, DomainRows]
 
 
-def analyze(recording: Recording) -> Report:
+def analyze(recording: Recording, calibrations: Sequence[Calibration] | None = None) -> Report:
     """The Report of a Recording: joules by phase, domain and call, each with what the readings allow.
 
-    Pure and repeatable; takes numpy only. Never raises for what a sensor did: what cannot be known is absent,
+    calibrations: records to use in place of those that the recording holds; an empty list uses none. Pure and
+    repeatable; takes numpy only. Never raises for what a sensor did: what cannot be known is absent,
     unresolved or noted.
     """
+    corrected = calibrated(recording, calibrations)
+    recording = corrected.recording
     trace = recording.trace
     blocks = blocks_of(recording, trace)
     block = block_of(recording, blocks)
@@ -66,6 +71,7 @@ def analyze(recording: Recording) -> Report:
         absent=(*recording.absent, *sources.absent),
         notes=(
             *lines_of(recording, trace, block, calls, sources, (host, devices)),
+            *corrected.notes,
             *(line for own in rows.values() for line in own.lines),
             *condition_lines(recording, block, calls),
         ),

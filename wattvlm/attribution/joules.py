@@ -11,6 +11,8 @@ from wattvlm.attribution.curve import TWO_SIDED_95, Curve
 from wattvlm.attribution.ticks import Counts, Floats, Times
 from wattvlm.attribution.windows import WindowColumns
 from wattvlm.energy import Energy, Provenance
+from wattvlm.sensing import Channel
+from wattvlm.units import S_PER_NS
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,7 @@ def domain_joules(curves: Sequence[Curve], method: Provenance, windows: WindowCo
     middle_j, low_j, high_j, least_j, most_j = np.zeros((5, windows.parts), dtype=np.float64)
     ticks: Counts | None = np.full(windows.parts, np.iinfo(np.int64).max)
     gains_j: dict[str, Floats] = {}
+    seconds = _by_part(windows, np.asarray((windows.end_ns - windows.start_ns) * S_PER_NS, np.float64))
     for curve in curves:
         own_j = _by_part(windows, curve.middle_j(windows.end_ns) - curve.middle_j(windows.start_ns))
         hard = _bounds(windows, curve.least_j, curve.most_j, own_j)
@@ -99,9 +102,15 @@ def domain_joules(curves: Sequence[Curve], method: Provenance, windows: WindowCo
             ticks = np.minimum(ticks, np.bincount(windows.part, seen, windows.parts).astype(np.int64))
         if method == "measured":
             board = curve.channel.board
-            gain_j = TWO_SIDED_95 * curve.channel.gain_std_fraction * own_j
+            gain_j = gain_error_j(curve.channel, own_j, seconds)
             gains_j[board] = gains_j.get(board, 0.0) + gain_j
     return PartJoules(method, middle_j, low_j, high_j, least_j, most_j, ticks, gains_j)
+
+
+def gain_error_j(channel: Channel, joules: Floats, seconds: Floats) -> Floats:
+    """95 % half-width of what the gain, and what a calibration left of the offset, may be off in joules, with sign."""
+    fraction_j, offset_j = channel.gain_std_fraction * joules, channel.offset_std_w * seconds
+    return np.asarray(TWO_SIDED_95 * np.where(joules < 0, -1.0, 1.0) * np.hypot(fraction_j, offset_j), np.float64)
 
 
 def _by_part(windows: WindowColumns, joules: Floats) -> Floats:

@@ -12,8 +12,8 @@ import numpy as np
 from wattvlm.attribution.calls import CallWindows
 from wattvlm.attribution.clusters import LARGEST_LAG_S, chain_of
 from wattvlm.attribution.counter import CounterCurve
-from wattvlm.attribution.curve import TWO_SIDED_95
 from wattvlm.attribution.domains import DomainCurves
+from wattvlm.attribution.joules import gain_error_j
 from wattvlm.attribution.pooling import PooledDraws, pooled_draws
 from wattvlm.attribution.ticks import Floats, is_free_running
 from wattvlm.attribution.timeline import Timeline, timeline_of
@@ -177,10 +177,10 @@ def _rows(found: DomainCurves, timeline: Timeline, solved: Sequence[tuple[Counte
     seconds = np.bincount(timeline.kind, lengths_s, len(timeline.kinds)) / timeline.calls
     gains_j: dict[str, dict[str, float]] = {}
     for curve, own in solved:
-        fraction = TWO_SIDED_95 * curve.channel.gain_std_fraction / timeline.calls
         board = gains_j.setdefault(curve.channel.board, dict.fromkeys(names, 0.0))
-        for index, name in enumerate(names):
-            board[name] += fraction * float(np.mean(own.joules[:, index]))
+        found_j = np.mean(own.joules, axis=0) / timeline.calls
+        for name, gain_j in zip(names, gain_error_j(curve.channel, found_j, seconds[: timeline.rows])):
+            board[name] += float(gain_j)
     words = DOMAIN_WORDS.get(found.domain, found.domain)
     ends = min(own.lag_s for _, own in solved), max(own.lag_s for _, own in solved)
     lags = " to ".join(dict.fromkeys(format_ns(lag_s / S_PER_NS) for lag_s in ends))

@@ -26,7 +26,7 @@ def command(folder: Path | None, output: Path | None, as_json: bool) -> None:
         click.echo("No unfinished run was found: every meter of yours ended well, or its journals were removed.")
         return
     try:
-        recording = recover(folders[-1])
+        recording = recover(folders[-1]).with_calibrations()
         report = analyze(recording)
     except WattvlmError as error:
         raise click.ClickException(str(error)) from error

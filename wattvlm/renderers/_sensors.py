@@ -92,13 +92,24 @@ def _reading_facts(uses: Sequence[ChannelUse]) -> list[str]:
     gaps = sum(use.gaps for use in uses)
     if gaps:
         facts.append(glue(f"{gaps:,} gap{'' if gaps == 1 else 's'}") + " in the readings")
-    gain = uses[0].channel.gain_std_fraction
-    if gain:
-        facts.append(glue(f"gain ±{_percent(gain * _TWO_SIDED_95)}"))
+    facts += _gain(uses)
     if not uses[0].in_totals:
         inside = uses[0].channel.contained_in
         facts.append(f"already in {inside}, not added" if inside else "not in the totals")
     return facts
+
+
+def _gain(uses: Sequence[ChannelUse]) -> list[str]:
+    """'gain ±9 % (uncalibrated)', or 'gain calibrated ±0.5 %' (and the widest where boards differ)."""
+    widest = max(use.channel.gain_std_fraction for use in uses)
+    calibrated = [use for use in uses if use.channel.source.get("gain_std_fraction", "").startswith("calibration of")]
+    if not widest and not calibrated:
+        return []
+    shown = glue(f"±{_percent(widest * _TWO_SIDED_95)}")
+    if len(calibrated) == len(uses):
+        return [f"{glue('gain calibrated')} {shown}"]
+    some = f" ({len(calibrated)} of {len(uses)} calibrated)" if calibrated else ""
+    return [f"{glue('gain')} {shown}{some}"]
 
 
 def _percent(fraction: float) -> str:
