@@ -6,6 +6,7 @@ import json
 import subprocess
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,10 +87,11 @@ def read_again(name: str, folder: Path) -> Run:
 
 def length_s(sessions: Sequence[Mapping[str, Any]]) -> float:
     """How long a plan takes in seconds, the waiting of our own reports included."""
-    return sum(
+    total_s: float = sum(
         1.0 + sum(call["pause_ns"] + sum(phase[1] for phase in call["phases"]) for call in session["calls"]) * 1e-9
         for session in sessions
     )
+    return total_s
 
 
 def run_together(
@@ -101,6 +103,9 @@ def run_together(
     together: int,
 ) -> dict[str, Run]:
     """Several meters on virtual GPUs of their own, so many at a time, with the same calls."""
+    for name in names:  # one after the other, since two rows may share an environment
+        with suppress(RuntimeError):  # each run says it of itself
+            interpreter_of(PEERS[name], environments)
     with ThreadPoolExecutor(together) as pool:
         runs = pool.map(lambda name: run_one(name, folder / name, environments, settings, plan), names)
         return {run.name: run for run in runs}

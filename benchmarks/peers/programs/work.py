@@ -1,9 +1,8 @@
 """Plays planned sessions of calls to one virtual GPU in real time, and tells a meter of each boundary.
 
-It runs in the meter's own environment: standard library only. `play(meter)` reads the plan's path and the result's path
-from the command line. A meter has `open()`, `begin(phase)`, `end(phase)` and `close()`; close gives, for each phase, the
-joules of each call, or one (joules, low, high, refused) for all of them. An exception out of a meter ends the run, as it
-would end a user's program.
+It runs in the meter's own environment: standard library only. `play(meter)` reads the plan's path and the result's
+path from the command line. A meter has `open()`, `begin(phase)`, `end(phase)` and `close()`, which gives the joules of
+each call by phase. An exception out of a meter ends the run, as it would end a user's program.
 """
 
 from __future__ import annotations
@@ -122,14 +121,14 @@ def tree_cpu_s(root: int) -> float:
     """CPU seconds of a process and all that live below it, from /proc."""
     parents: dict[int, int] = {}
     spent: dict[int, float] = {}
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
             try:
-                fields = Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
             except OSError:
                 continue
-            parents[int(entry)] = int(fields[1])
-            spent[int(entry)] = sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+            parents[int(entry.name)] = int(fields[1])
+            spent[int(entry.name)] = sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
     return sum(own for pid, own in spent.items() if _is_below(pid, root, parents))
 
 
