@@ -16,7 +16,7 @@ class Codecarbon:
 
     def __init__(self) -> None:
         self._tracker = OfflineEmissionsTracker(
-            country_iso_code="USA", save_to_file=False, log_level="critical", allow_multiple_runs=True
+            country_iso_code="USA", save_to_file=False, log_level="warning", allow_multiple_runs=True
         )
         self._said: dict[str, list[float]] = {}
         self._tasks = 0

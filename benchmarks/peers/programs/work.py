@@ -66,11 +66,9 @@ def play(meter: Any) -> None:
     gpu = Gpu(plan["load"], plan["between_w"], plan["idle_w"])
     gpu.draw(gpu.idle_w)
     result: dict[str, Any] = {"sessions": [], "raised": "", "pid": os.getpid()}
-    if plan.get("start_ns"):
-        wait_until(plan["start_ns"])
     for session in plan["sessions"]:
         try:
-            result["sessions"].append(_session(meter, gpu, session))
+            result["sessions"].append(_session(meter, gpu, session, plan.get("start_ns", 0)))
         except Exception as error:
             result["raised"] = f"{type(error).__name__}: {error}".strip()
             result["sessions"].append(meter.told)
@@ -80,12 +78,13 @@ def play(meter: Any) -> None:
     gpu.draw(gpu.idle_w)
 
 
-def _session(meter: Any, gpu: Gpu, session: dict[str, Any]) -> dict[str, Any]:
+def _session(meter: Any, gpu: Gpu, session: dict[str, Any], not_before_ns: int) -> dict[str, Any]:
     told: dict[str, Any] = {"seed": session["seed"], "calls": [], "added_ns": [], "start_ns": time.monotonic_ns()}
     meter.told = told
     before_ns = time.perf_counter_ns()
     meter.open()
     told["open_ns"] = time.perf_counter_ns() - before_ns
+    wait_until(not_before_ns)
     cpu_s, start_s = tree_cpu_s(os.getpid()), time.monotonic()
     for call in session["calls"]:
         told["calls"].append({})
