@@ -27,7 +27,7 @@ from wattvlm.units import NS_PER_MS, NS_PER_S
 
 CALLS = 12
 PREFILL_MS = 400
-STARTS_IN_S = 15.0
+STARTS_IN_S = 20.0
 """All meters are imported and open by then; faults come in a prefill in the middle of the calls that begin then."""
 
 INTO_THE_PREFILL = 0.4
@@ -72,10 +72,11 @@ class Outcome:
 
 
 def run(options: Sequence[str] = ()) -> None:
-    """One table a fault, the meters side by side."""
+    """One table a fault, the meters side by side, and one of all faults."""
     asked = _parser().parse_args(options)
     names = [name for name in PEERS if name != "nothing" and (not asked.meter or name in asked.meter)]
     usual: dict[str, frozenset[str]] = {}
+    summary: list[tuple[str, ...]] = []
     for key, fault in FAULTS.items():
         if asked.fault and key not in (*asked.fault, "none"):
             continue
@@ -84,6 +85,14 @@ def run(options: Sequence[str] = ()) -> None:
         if key == "none":
             usual = {name: each.told for name, each in found.items()}
         _show(key, fault, found, usual)
+        summary.append((fault.words, *(_short(each) for each in found.values())))
+    show(
+        f"Faults: prefills of {CALLS} calls right / wrong / not given",
+        ("fault", *(PEERS[name].words for name in names)),
+        summary,
+        f"Virtual hardware in real time. Wrong: off by more than {WRONG_FRACTION:.0%} (the worst in joules). "
+        "Raises: an exception came out of the meter into the measured program, which ends there.",
+    )
 
 
 def _outcomes(
@@ -101,9 +110,12 @@ def _outcomes(
 def _into_a_prefill_ns(calls: Sequence[Mapping[str, Any]]) -> int:
     """From the first call's pause to a moment in the prefill of the call in the middle, by the plan."""
     *before, last = calls[: len(calls) // 2]
-    whole_ns = sum(call["pause_ns"] + sum(duration_ns for _, duration_ns, _ in call["phases"]) for call in before)
+    whole_ns: float = sum(
+        call["pause_ns"] + sum(duration_ns for _, duration_ns, _ in call["phases"]) for call in before
+    )
     encode, prefill, _ = last["phases"]
-    return round(whole_ns + last["pause_ns"] + encode[1] + INTO_THE_PREFILL * prefill[1])
+    into_ns: float = whole_ns + last["pause_ns"] + encode[1] + INTO_THE_PREFILL * prefill[1]
+    return round(into_ns)
 
 
 def _outcome(run: Run, folder: Path) -> Outcome:
@@ -161,6 +173,12 @@ def _show(key: str, fault: Fault, found: Mapping[str, Outcome], usual: Mapping[s
               "time in the meter a call")  # fmt: skip
     note = "Virtual hardware in real time. Said: a line in the report, the log or on the console that is not usual."
     show(f"Fault: {fault.words}", header, rows, note)
+
+
+def _short(found: Outcome) -> str:
+    worst = f" ({found.worst_j:+,.0f} J)" if found.wrong else ""
+    raised = "; raises" if found.reached.startswith("raised") else ""
+    return f"{found.right} / {found.wrong} / {found.absent}{worst}{raised}"
 
 
 def _yes(value: bool) -> str:
