@@ -1,4 +1,4 @@
-"""`python -m benchmarks [NAME ...] [OPTIONS]`: run the named benchmarks, or all of them, one after the other.
+"""`python -m benchmarks [NAME ...] [OPTIONS]`: run the named benchmarks, or all short ones, one after the other.
 
 Options go to the one benchmark that is named: `python -m benchmarks accuracy --help`.
 """
@@ -10,6 +10,10 @@ from pathlib import Path
 
 PARTS = ("__main__", "tables", "virtual_gpu", "rapl_tree")
 """Modules that benchmarks are made of; packages are such parts too."""
+
+
+LONG = ("accuracy", "beside_peers", "faults")
+"""Minutes to hours, and other meters are installed for the last two: only where they are named."""
 
 
 def main(arguments: list[str]) -> None:
@@ -25,7 +29,7 @@ def main(arguments: list[str]) -> None:
         raise SystemExit(f"no benchmark {unknown}; there are {known}")
     if options and len(names) != 1:
         raise SystemExit(f"options {options} need one benchmark's name before them; there are {known}")
-    for name in names or known:
+    for name in names or [each for each in known if each not in LONG]:
         benchmark = importlib.import_module(f"benchmarks.{name}")
         if options:
             benchmark.run(options)
