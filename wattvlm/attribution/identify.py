@@ -112,13 +112,12 @@ def identify(
     edge_s = seconds_since(origin_ns, edges)
     powers = _mean_powers(updates) if is_counter else updates
     inside = powers.between(-3 * updates.comb.period_s, float(edge_s[-1]) - LARGEST_EARLY_S)
-    if meter is not None:
-        seen_s = seconds_since(origin_ns, meter[0])
-        inside = inside.between(float(seen_s[0]), float(seen_s[-1]) - LARGEST_EARLY_S)
     if len(inside) < 5:
         return _unknown(period_ns, "there are fewer than five updates between the first and the last edge")
     if meter is not None:
-        return _identified(_thinned(inside), edge_s, metered_load(seen_s, meter[1]), period_ns, is_counter)
+        seen_s = seconds_since(origin_ns, meter[0])
+        metered = inside.between(float(seen_s[0]), float(seen_s[-1]) - LARGEST_EARLY_S)
+        return _identified(_thinned(metered), edge_s, metered_load(seen_s, meter[1]), period_ns, is_counter)
     if _widest_gap(inside.time_s, edge_s) > LARGEST_GAP:
         return _unknown(period_ns, IN_STEP)
     return _identified(_thinned(_settled(inside)), edge_s, load_of(edge_s), period_ns, is_counter)

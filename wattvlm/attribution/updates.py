@@ -138,6 +138,7 @@ def comb_through(time_s: Floats, width_s: Floats) -> Comb | None:
 def _line(numbers: Floats, time_s: Floats, width_s: Floats) -> tuple[float, float]:
     """(slope, time of number 0) of the weighted least-squares line, changes far off it left out."""
     weight = 1.0 / (width_s**2 / 12 + (float(np.mean(width_s)) / 4) ** 2 + 1e-8)
+    slope = middle = middle_s = 0.0
     for _ in range(2):
         total = float(np.sum(weight))
         middle, middle_s = float(numbers @ weight) / total, float(time_s @ weight) / total
