@@ -37,9 +37,9 @@ def notes(report):
 def test_a_normal_run_on_a_board_of_its_own_has_nothing_to_say(bench):
     bench.build(board(bench, processes=(own(),)))
     run = bench.run()
-    report, true_j = run.report, run.block_j
+    report = run.report
     assert notes(report) == []
-    assert float(report.joules("block")) == pytest.approx(true_j, rel=0.03)
+    assert run.is_inside_bounds
     seen = {(each.quantity, each.pid): each for each in report.conditions}
     assert seen["core_clock_hz", 0].most == 1.755e9
     assert seen["temperature_celsius", 0].mean == 45.0
@@ -67,8 +67,8 @@ def test_heat_a_changed_limit_and_another_process_are_told(bench):
 def test_a_board_that_tells_nothing_of_its_state_gives_its_joules_all_the_same(bench):
     bench.build(board(bench, has_conditions=False))
     run = bench.run(calls=1)
-    report, true_j = run.report, run.block_j
-    assert float(report.joules("block")) == pytest.approx(true_j, rel=0.05)
+    report = run.report
+    assert run.is_inside_bounds
     assert [each.quantity for each in report.conditions if each.quantity != "power_limit_w"] == []
 
 

@@ -30,6 +30,12 @@ class Run:
     block_j: float
     phases_j: dict[str, float]
 
+    @property
+    def is_inside_bounds(self) -> bool:
+        """The block's truth lies inside its bounds; a load is written a moment after the mark."""
+        low_j, high_j = self.report.block.energies["gpu"].bounds_j
+        return low_j <= 1.005 * self.block_j and self.block_j <= 1.005 * high_j
+
     def of(self, board: str) -> Report:
         """The report of one board alone."""
         channels = tuple(channel for channel in self.recording.channels if channel.board == board)

@@ -17,8 +17,8 @@ _LEARNING_STEP_NS = NS_PER_MS
 _LONGEST_LEARNING_STEP_NS = 100 * NS_PER_MS
 _LEARNING_STEPS_A_TICK = 40
 
-_LEAST_CALLS_APART = 4
-"""A driver whose calls are slow is asked a quarter of the time at most, whatever its ticks."""
+_LEAST_CALLS_APART = 2
+"""A driver whose calls are slow is asked half of the time at most, whatever its ticks."""
 
 _LARGEST_CALL_FRACTION = 1 / 20
 """A call longer than a twentieth of the period cannot place an edge any better than plain reading does."""
