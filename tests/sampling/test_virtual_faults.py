@@ -66,8 +66,7 @@ def truths(run: Run, report):
 def test_the_truth_of_the_block_and_of_each_phase_stays_inside_the_bounds(run, fault):
     for part, true_j in truths(run, run.of(f"gpu-{fault}")):
         low_j, high_j = part.bounds_j
-        slack_j = 0.005 * true_j  # a load is written a moment after the mark
-        assert low_j - slack_j <= true_j <= high_j + slack_j
+        assert low_j - 0.01 <= true_j <= high_j + 0.01
 
 
 @pytest.mark.parametrize("fault", [SOUND, *TOLD])
@@ -90,9 +89,7 @@ def test_joules_that_a_counter_did_not_count_make_the_block_less_sure(run, fault
 
 def test_what_was_measured_before_a_gpu_was_lost_is_kept(run):
     report = run.of("gpu-lost")
-    first = report.calls[0]
-    decode = next(part for part in first.phases if part.name == "decode").energies["gpu"]
-    assert decode.resolved
+    assert report.calls[0].total.energies["gpu"].resolved
     assert not report.calls[-1].total.energies["gpu"].resolved
 
 
