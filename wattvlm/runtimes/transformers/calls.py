@@ -9,7 +9,9 @@ from typing import Any, Final
 
 from wattvlm.runtimes import next_call_id
 from wattvlm.runtimes.transformers.device_time import StreamTimes
-from wattvlm.runtimes.transformers.models import KnownModel
+from wattvlm.runtimes.transformers.discovery import Part
+from wattvlm.runtimes.transformers.models import KnownModel, Piece
+from wattvlm.runtimes.transformers.pieces import PieceRuns
 from wattvlm.trace import DECODE, PREFILL, VISION_ENCODE, Mark, MarkKind, MarkSink
 
 RUNTIME_NAME: Final = "transformers"
@@ -38,6 +40,7 @@ class ObservedCall:
     forwards = 0
     block_steps = 0
     forward_depth = 0
+    inside_parts = 0
     expansion = 1
     ids_length: int | None = None
     encoded_rows: int | None = None
@@ -74,6 +77,7 @@ class ObservedCall:
         self.first_lengths: list[int] = []
         self.last_lengths: list[int] = []
         self.part_rows: dict[str, int] = {}
+        self.piece_runs: dict[Part, PieceRuns] = {}
 
     def mark(self, kind: MarkKind, time_ns: int, name: str = "", value: float = 0.0, text: str = "") -> None:
         self.sink(Mark(time_ns, kind, self.call_id, name, self.lane, value=value, text=text))
@@ -90,7 +94,44 @@ class ObservedCall:
 
     def part_starts(self, encodes: bool) -> None:
         """A module of the vision side begins; those that run after the language model has begun are not prefill's."""
-        if self.prefill_ns is not None or self.aside:
+        self.inside_parts += 1
+        self._vision_starts(encodes)
+
+    def part_ends(self, path: str, rows: int | None, encodes: bool = False) -> None:
+        """A module of the vision side has given so many rows."""
+        self.inside_parts -= 1
+        self.part_gave(path, rows, encodes)
+
+    def part_gave(self, path: str, rows: int | None, encodes: bool = False) -> None:
+        """As `part_ends`, for what is inside a part or has no start of its own."""
+        if self._is_past_vision:
+            return
+        self._vision_ends(path)
+        if rows is not None:
+            self.part_rows[path] = self.part_rows.get(path, 0) + self._unexpanded(rows)
+        if encodes and self.known.layout.inner_projector is None:
+            self.encoder_gave(rows)
+
+    def piece_starts(self, piece: Piece) -> None:
+        """A module inside a part begins: news only if the part itself was not called."""
+        if self.inside_parts or self._is_past_vision:
+            return
+        self._vision_starts(piece.part.encodes)
+        self.piece_runs.setdefault(piece.part, PieceRuns()).starts(piece.path)
+
+    def piece_ends(self, piece: Piece, rows: int | None) -> None:
+        runs = self.piece_runs.get(piece.part)
+        if self.inside_parts or self._is_past_vision or runs is None:
+            return
+        self._vision_ends(piece.part.path)
+        runs.ends(None if rows is None else self._unexpanded(rows))
+
+    @property
+    def _is_past_vision(self) -> bool:
+        return self.prefill_ns is not None or bool(self.aside)
+
+    def _vision_starts(self, encodes: bool) -> None:
+        if self._is_past_vision:
             return
         if self.vision_started_ns is None:
             self.vision_started_ns = monotonic_ns()
@@ -100,18 +141,11 @@ class ObservedCall:
             self.vision_marked = True
             self.mark("phase_start", self.vision_started_ns, VISION_ENCODE)
 
-    def part_ends(self, path: str, rows: int | None, encodes: bool = False) -> None:
-        """A module of the vision side has given so many rows."""
-        if self.prefill_ns is not None or self.aside:
-            return
+    def _vision_ends(self, path: str) -> None:
         self.vision_ended_ns = monotonic_ns()
         if self.stream is not None:
             self.stream.record("vision_end")
         self.last_part = path
-        if rows is not None:
-            self.part_rows[path] = self.part_rows.get(path, 0) + self._unexpanded(rows)
-        if encodes and self.known.layout.inner_projector is None:
-            self.encoder_gave(rows)
 
     def encoder_gave(self, rows: int | None) -> None:
         if rows is not None and self.prefill_ns is None and not self.aside:
@@ -125,7 +159,17 @@ class ObservedCall:
         inner = self.known.layout.inner_projector
         if inner is not None and inner in self.part_rows:
             return self.part_rows[inner]
-        return None if self.last_part is None else self.part_rows.get(self.last_part)
+        return None if self.last_part is None else self._rows_out_of(self.last_part)
+
+    def _rows_out_of(self, path: str) -> int | None:
+        pieces = next((runs.rows for part, runs in self.piece_runs.items() if part.path == path), None)
+        return self.part_rows.get(path, 0) + (pieces or 0) or None
+
+    @property
+    def rows_encoded(self) -> int | None:
+        """Rows out of every encoder, called as a whole or piece by piece."""
+        pieces = sum(runs.rows or 0 for part, runs in self.piece_runs.items() if part.encodes)
+        return (self.encoded_rows or 0) + pieces or None
 
     def _unexpanded(self, rows: int) -> int:
         """Rows a prompt was given with: beams repeat what is encoded inside forward."""

@@ -72,8 +72,8 @@ def _token_counts(call: ObservedCall, ids: inputs.Rows | None) -> Iterator[Count
         cross_attention=layout.cross_attention,
         into_language_model=layout.language_model is not None and _joins_language(call),
     )
-    if call.vision_marked and call.encoded_rows is not None:
-        yield Count("visual_encoded", call.encoded_rows, "rows out of the vision encoder")
+    if call.vision_marked and call.rows_encoded is not None:
+        yield Count("visual_encoded", call.rows_encoded, "rows out of the vision encoder")
     if call.cached_length and call.prompts:
         yield Count("cached_input", call.cached_length * call.prompts, "length of the cache that was given")
     visual: int | None = None

@@ -7,7 +7,7 @@ path to it is the rest, of which the parts that take pixels are the vision side.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from wattvlm.runtimes.transformers.tree import ModuleTree, ancestors, is_below
@@ -15,6 +15,9 @@ from wattvlm.runtimes.transformers.tree import ModuleTree, ancestors, is_below
 _TOKEN_EMBEDDING_NAMES = ("embed_tokens", "token_embedding", "word_embeddings", "wte", "tok_embeddings", "shared")
 _NOT_VISION_NAMES = ("audio", "speech", "talker")
 _CROSS_ATTENTION_NAMES = frozenset(("cross_attn", "crossattention", "encoder_attn", "EncDecAttention"))
+_MERE_LISTS = ("ModuleList", "ModuleDict")
+_LONG = 3
+_PIECES_DEPTH = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +32,19 @@ class Part:
 class Layout:
     """Where the parts of one model are, as dotted paths from its root.
 
-    parts: the vision side, outermost modules only. language_model: "" is the root itself, None is none found.
-    blocks: path of the language model's block list. inner_projector: the part of an encoder that projects, if any.
-    cross_attention: the language model attends to features beside its sequence.
+    parts: the vision side, outermost modules that can be called. language_model: "" is the root itself, None is none
+    found. blocks: path of the language model's block list. token_embedding: path of what embeds its ids.
+    inner_projector: the part of an encoder that projects, if any. pieces: path of a part -> paths of modules in it that
+    show it running where a model calls these one by one instead of the part. cross_attention: the language model
+    attends to features beside its sequence.
     """
 
     parts: tuple[Part, ...] = ()
     language_model: str | None = None
     blocks: str | None = None
+    token_embedding: str | None = None
     inner_projector: str | None = None
+    pieces: Mapping[str, Sequence[str]] = field(default_factory=dict[str, Sequence[str]])
     cross_attention: bool = False
 
     @property
@@ -56,12 +63,14 @@ def find_layout(root: Any, tree: ModuleTree) -> Layout:
     language = _language_model(token_paths, lists)
     if language is None:
         return Layout(parts=(Part("", True),) if _takes_pixels("", tree) else ())
-    model_path, blocks_path = language
+    model_path, blocks_path, token_path = language
     parts = _vision_parts(root, tree, lists, language, token_paths)
     towers = [part.path for part in parts if part.encodes]
     has_own_projector = len(towers) < len(parts)
     inner = None if has_own_projector or not towers else _inner_projector(tree, towers[0], lists, _hidden_size(root))
-    return Layout(parts, model_path, blocks_path, inner, _has_cross_attention(tree, model_path))
+    pieces = {part.path: pieces_of(part.path, tree) for part in parts}
+    cross_attention = _has_cross_attention(tree, model_path)
+    return Layout(parts, model_path, blocks_path, token_path, inner, pieces, cross_attention)
 
 
 def _block_lists(tree: ModuleTree) -> dict[str, int]:
@@ -88,28 +97,28 @@ def _token_embedding_paths(root: Any, tree: ModuleTree) -> list[str]:
         if paths:
             return paths
     named = [
-        (int(module.num_embeddings), path)
+        (int(module.num_embeddings * module.embedding_dim), path)
         for path, module in tree
         if path.rpartition(".")[2] in _TOKEN_EMBEDDING_NAMES and hasattr(module, "num_embeddings")
     ]
-    largest = max(named, default=(0, ""))[0]
-    return [path for count, path in named if count == largest]
+    largest = max(named, default=(0, ""))[0]  # by size: CLIP's text side has more ids than LLaMA, but narrower ones
+    return [path for size, path in named if size == largest]
 
 
-def _language_model(token_paths: Sequence[str], lists: Mapping[str, int]) -> tuple[str, str] | None:
-    """(path of the language model, path of its block list); the decoder where an encoder shares the embedding."""
-    found: list[tuple[bool, str, str]] = []
+def _language_model(token_paths: Sequence[str], lists: Mapping[str, int]) -> tuple[str, str, str] | None:
+    """Paths of the language model, its block list, its token embedding; the decoder where an encoder shares that."""
+    found: list[tuple[bool, str, str, str]] = []
     for token_path in token_paths:
         for ancestor in ancestors(token_path)[1:]:
             own = [path for path in lists if is_below(path, ancestor)]
             if own:
                 blocks = min(own, key=lambda path: (_is_encoder_twin(path, own), path.count("."), -lists[path]))
-                found.append(("decoder" in blocks.split("."), _decoder_of(ancestor, blocks), blocks))
+                found.append(("decoder" in blocks.split("."), _decoder_of(ancestor, blocks), blocks, token_path))
                 break
     if not found:
         return None
-    _, model, blocks = max(found, key=lambda each: each[0])
-    return model, blocks
+    _, model, blocks, token_path = max(found, key=lambda each: each[0])
+    return model, blocks, token_path
 
 
 def _is_encoder_twin(path: str, lists: Sequence[str]) -> bool:
@@ -127,10 +136,10 @@ def _decoder_of(ancestor: str, blocks: str) -> str:
 
 
 def _vision_parts(
-    root: Any, tree: ModuleTree, lists: Mapping[str, int], language: tuple[str, str], token_paths: Sequence[str]
+    root: Any, tree: ModuleTree, lists: Mapping[str, int], language: tuple[str, str, str], token_paths: Sequence[str]
 ) -> tuple[Part, ...]:
     """Modules beside the path to the blocks that could work on images."""
-    model_path, blocks_path = language
+    model_path, blocks_path, _ = language
     on_path = set(ancestors(blocks_path))
     vocabulary = getattr(tree.at(token_paths[0]), "num_embeddings", -1)
     try:
@@ -154,7 +163,33 @@ def _vision_parts(
     fit = [path for path in fit if model_path or _could_encode(path, tree, lists)]
     towers = [path for path in fit if _takes_pixels(path, tree)]
     with_blocks = [path for path in towers if any(is_below(each, path) for each in lists)]
-    return tuple(Part(path, path in (with_blocks or towers)) for path in fit)
+    encoders = with_blocks or towers
+    return tuple(
+        Part(each, path in encoders and (each == path or _takes_pixels(each, tree)))
+        for path in fit
+        for each in _callable(path, tree)
+    )
+
+
+def _callable(path: str, tree: ModuleTree) -> list[str]:
+    """The module itself, or what it holds if it is a mere list, which nothing ever calls."""
+    if type(tree.at(path)).__name__ not in _MERE_LISTS:
+        return [path]
+    return [each for child in tree.children(path) for each in _callable(child, tree)]
+
+
+def pieces_of(path: str, tree: ModuleTree, depth: int = 0) -> list[str]:
+    """What a model may call one by one instead of a part: the modules near its top; of a long list its two ends."""
+    children = tree.children(path)
+    if len(children) > _LONG and type(tree.at(path)).__name__ in (*_MERE_LISTS, "Sequential"):
+        return [children[0], children[-1]]
+    found: list[str] = []
+    for child in children:
+        if type(tree.at(child)).__name__ not in _MERE_LISTS:
+            found.append(child)
+        if depth + 1 < _PIECES_DEPTH:
+            found += pieces_of(child, tree, depth + 1)
+    return found
 
 
 def _could_encode(path: str, tree: ModuleTree, lists: Mapping[str, int]) -> bool:

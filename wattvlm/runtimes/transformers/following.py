@@ -7,8 +7,10 @@ from typing import Any
 
 from wattvlm.runtimes.transformers.calls import ObservedCall
 from wattvlm.runtimes.transformers.discovery import Part
-from wattvlm.runtimes.transformers.inputs import feature_rows, given_features, language_length, result_length
+from wattvlm.runtimes.transformers.hooks import vision_ends, vision_starts
+from wattvlm.runtimes.transformers.inputs import given_features, language_length, result_length
 from wattvlm.runtimes.transformers.loose import is_tensor
+from wattvlm.runtimes.transformers.models import Piece
 
 Method = Callable[..., Any]
 OnFault = Callable[[ObservedCall, Exception], None]
@@ -53,16 +55,16 @@ def _forward_ends(call: ObservedCall, on_fault: OnFault) -> None:
 
 
 def _run_part(
-    call: ObservedCall, part: Part, method: Method, module: Any, args: Any, kwargs: Any, on_fault: OnFault
+    call: ObservedCall, part: Part | Piece, method: Method, module: Any, args: Any, kwargs: Any, on_fault: OnFault
 ) -> Any:
     """A part of the vision side that is a model of its own."""
     try:
-        call.part_starts(part.encodes)
+        vision_starts(call, part)
     except Exception as error:
         on_fault(call, error)
     result = method(module, *args, **kwargs)
     try:
-        call.part_ends(part.path, feature_rows(result), part.encodes)
+        vision_ends(call, part, result)
     except Exception as error:
         on_fault(call, error)
     return result

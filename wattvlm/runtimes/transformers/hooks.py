@@ -13,6 +13,7 @@ from wattvlm.runtimes.transformers.calls import ObservedCall
 from wattvlm.runtimes.transformers.discovery import Part
 from wattvlm.runtimes.transformers.inputs import feature_rows
 from wattvlm.runtimes.transformers.loose import is_tensor
+from wattvlm.runtimes.transformers.models import Piece
 
 current_call: ContextVar[ObservedCall | None] = ContextVar("wattvlm_call", default=None)
 """The call that the running code belongs to. Threads have contexts of their own, so their calls stay apart."""
@@ -38,8 +39,7 @@ def watch_modules(
         return
     for place, part in known.hooked:
         starts, ends = _part_hooks(call, part, ours, on_fault)
-        if part.encodes or not known.layout.has_encoder:
-            hooks.append(modules[place].register_forward_pre_hook(starts))
+        hooks.append(modules[place].register_forward_pre_hook(starts))
         hooks.append(modules[place].register_forward_hook(ends))
     if known.inner_projector is not None:
         inner = _inner_hook(call, known.places[known.inner_projector].path, ours, on_fault)
@@ -61,23 +61,39 @@ def _is_compiled(module: Any) -> bool:
 
 
 def _part_hooks(
-    call: ObservedCall, part: Part, ours: Callable[[], bool], on_fault: OnFault
+    call: ObservedCall, part: Part | Piece, ours: Callable[[], bool], on_fault: OnFault
 ) -> tuple[Callable[..., None], Callable[..., None]]:
     def starts(module: Any, args: Any) -> None:
         if ours():
             try:
-                call.part_starts(part.encodes)
+                vision_starts(call, part)
             except Exception as error:
                 on_fault(call, error)
 
     def ends(module: Any, args: Any, output: Any) -> None:
         if ours():
             try:
-                call.part_ends(part.path, feature_rows(output), part.encodes)
+                vision_ends(call, part, output)
             except Exception as error:
                 on_fault(call, error)
 
     return starts, ends
+
+
+def vision_starts(call: ObservedCall, part: Part | Piece) -> None:
+    """A part of the vision side, or a piece of one, is about to run."""
+    if isinstance(part, Piece):
+        call.piece_starts(part)
+    else:
+        call.part_starts(part.encodes)
+
+
+def vision_ends(call: ObservedCall, part: Part | Piece, output: Any) -> None:
+    """It has given this."""
+    if isinstance(part, Piece):
+        call.piece_ends(part, feature_rows(output))
+    else:
+        call.part_ends(part.path, feature_rows(output), part.encodes)
 
 
 def _inner_hook(
@@ -89,7 +105,7 @@ def _inner_hook(
         if ours():
             try:
                 call.encoder_gave(feature_rows(args[0]) if args else None)
-                call.part_ends(path, feature_rows(output))
+                call.part_gave(path, feature_rows(output))
             except Exception as error:
                 on_fault(call, error)
 

@@ -97,7 +97,9 @@ def _rows_of_all(values: Iterable[Any]) -> int | None:
     if not tensors:
         return None
     widths = {int(tensor.shape[-1]) for tensor in tensors if len(tensor.shape)}
-    if len(widths) != 1 or any(len(tensor.shape) != 2 for tensor in tensors):
+    ranks = {len(tensor.shape) for tensor in tensors}
+    one_an_image = ranks == {2} or (isinstance(values, list) and len(ranks) == 1)
+    if len(widths) != 1 or not one_an_image:
         return _rows(tensors[0])
     return sum(_rows(tensor) or 0 for tensor in tensors)
 

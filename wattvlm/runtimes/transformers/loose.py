@@ -12,6 +12,11 @@ def is_tensor(value: Any) -> TypeGuard[Any]:
     return hasattr(value, "numel") and hasattr(value, "dtype")
 
 
+def is_module(value: Any) -> TypeGuard[Any]:
+    """Whether it is a torch module, without importing torch."""
+    return "_modules" in entries_of(value)
+
+
 def is_sequence(value: Any) -> TypeGuard[list[Any] | tuple[Any, ...]]:
     return isinstance(value, (list, tuple))
 

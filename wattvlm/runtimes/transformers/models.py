@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary, ref
 from wattvlm.runtimes.transformers.discovery import Layout, Part, find_layout
 from wattvlm.runtimes.transformers.loose import class_of, entries_of
 from wattvlm.runtimes.transformers.model_facts import facts_of
-from wattvlm.runtimes.transformers.tree import ModuleTree, ancestors, is_below
+from wattvlm.runtimes.transformers.tree import ModuleTree, ancestors, child_of, children_beside, is_below
 
 SEES_CALLS = "wattvlm_sees_calls"
 """Attribute of a class's __call__ that tells of each call by itself."""
@@ -23,12 +23,24 @@ _PLACEHOLDER_NAME = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One module of a model: its path, the position of its parent among the places, its name there, and itself."""
+    """One module of a model: its path, the position of its parent among the places, its name there, and itself.
+
+    children: how many it had beside it, where that matters: a tower that is loaded later changes nothing else.
+    """
 
     path: str
     parent: int
     name: str
     module: ref[Any]
+    children: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A module inside a part, which a model may call instead of the part."""
+
+    part: Part
+    path: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +49,9 @@ class KnownModel:
 
     places: the root first, each after its parent; modules at a call come in their order. on_path: ids of the modules
     from the root to the language model. language_id: id of the language model, if it tells of its calls itself and
-    no part of the vision side is inside it. called: id -> part of the vision side that tells of its calls itself.
-    hooked: (place, part) of the others. inner_projector, blocks: places. Ids hold while the places are as they were.
+    no part of the vision side is inside it. called: id -> part of the vision side, or piece of one, that tells of its
+    calls itself. hooked: (place, part or piece) of the others. inner_projector, blocks, token_embedding: places. Ids
+    hold while the places are as they were.
     """
 
     layout: Layout
@@ -48,20 +61,23 @@ class KnownModel:
     places: tuple[Place, ...]
     on_path: frozenset[int]
     language_id: int | None
-    called: dict[int, Part]
-    hooked: tuple[tuple[int, Part], ...]
+    called: dict[int, Part | Piece]
+    hooked: tuple[tuple[int, Part | Piece], ...]
     inner_projector: int | None
     blocks: int | None
+    token_embedding: int | None
 
     def modules_of(self, root: Any) -> list[Any] | None:
         """The modules at the places, or None if any of them is no longer where it was."""
         found = [root]
         for place in self.places[1:]:
-            module = found[place.parent]._modules.get(place.name)
+            module = child_of(found[place.parent], place.name)
             if module is None or place.module() is not module:
                 return None
+            if place.children is not None and place.children != children_beside(module):
+                return None
             found.append(module)
-        return found
+        return found if self.places[0].children == children_beside(root) else None
 
 
 class ModelMemory:
@@ -87,18 +103,22 @@ def _learn(root: Any) -> KnownModel:
     tree = ModuleTree(root)
     layout = find_layout(root, tree)
     facts = facts_of(root, layout, tree)
-    paths = [part.path for part in layout.parts]
-    paths += [path for path in (layout.inner_projector, layout.blocks) if path is not None]
+    watched = _watched_parts(layout, tree)
+    paths = [path for path, _ in watched]
+    single = (layout.inner_projector, layout.blocks, layout.token_embedding)
+    paths += [path for path in single if path is not None]
     wanted = frozenset(each for path in paths for each in ancestors(path)) | {""}
+    language = layout.language_model
+    on_path = frozenset(ancestors(language or ""))
     places: list[Place] = []
     at: dict[str | None, int] = {}
     for path in tree.paths:
         if path in wanted:
             above, _, name = path.rpartition(".")
             at[path] = len(places)
-            places.append(Place(path, at[above] if path else -1, name, ref(tree.at(path))))
-    called = {id(tree.at(part.path)): part for part in layout.parts if part.path and _tells(tree.at(part.path))}
-    language = layout.language_model
+            module = tree.at(path)
+            children = children_beside(module) if path in on_path else None
+            places.append(Place(path, at[above] if path else -1, name, ref(module), children))
     follows = language is not None and _tells(tree.at(language))
     spliced_inside = any(is_below(part.path, language or "") for part in layout.parts)
     return KnownModel(
@@ -107,13 +127,34 @@ def _learn(root: Any) -> KnownModel:
         facts.device.partition(",")[0],
         _placeholders(root),
         tuple(places),
-        on_path=frozenset(id(tree.at(path)) for path in ancestors(language or "")),
+        on_path=frozenset(id(tree.at(path)) for path in on_path),
         language_id=id(tree.at(language)) if language and follows and not spliced_inside else None,
-        called=called,
-        hooked=tuple((at[part.path], part) for part in layout.parts if id(tree.at(part.path)) not in called),
+        called={id(tree.at(path)): each for path, each in watched if path and _tells(tree.at(path))},
+        hooked=tuple((at[path], each) for path, each in watched if not path or not _tells(tree.at(path))),
         inner_projector=at.get(layout.inner_projector),
         blocks=at.get(layout.blocks),
+        token_embedding=at.get(layout.token_embedding),
     )
+
+
+def _watched_parts(layout: Layout, tree: ModuleTree) -> list[tuple[str, Part | Piece]]:
+    """Every part, and the pieces of parts that a model may call by themselves.
+
+    A piece that tells of its calls costs nothing; others are hooked only in encoders that do not tell themselves, and
+    not inside a piece that does.
+    """
+    found: dict[str, Part | Piece] = {part.path: part for part in layout.parts}
+    for part in layout.parts:
+        telling: list[str] = []
+        for path in layout.pieces.get(part.path, ()):
+            if path in found or any(is_below(path, above) for above in telling):
+                continue
+            if _tells(tree.at(path)):
+                telling.append(path)
+                found[path] = Piece(part, path)
+            elif part.encodes and part.path and not _tells(tree.at(part.path)):
+                found[path] = Piece(part, path)
+    return list(found.items())
 
 
 def _tells(module: Any) -> bool:

@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from wattvlm.runtimes.transformers.loose import entries_of, is_module, is_sequence
+
+_UNREGISTERED_DEPTH = 2
+
 
 class ModuleTree:
     """Every module with its dotted path, parents first; a module that is registered twice appears twice.
 
     Positions are indices into `paths` and `modules`; the subtree of a module is one unbroken run of positions.
+    Modules that a model keeps out of torch's register, as in `self.vision_tower = [tower]` (what LLaVA does under
+    FSDP), are found near the root and named "vision_tower[0]".
     """
 
     __slots__ = ("_ends", "_positions", "modules", "parents", "paths")
@@ -34,6 +40,10 @@ class ModuleTree:
             paths.append(path)
             modules.append(module)
             parents.append(parent)
+            if path.count(".") < _UNREGISTERED_DEPTH:
+                for name, child in _unregistered(module):
+                    if all(child is not each for each in root.modules()):
+                        waiting.append((position, f"{path}.{name}" if path else name, child))
             children = module._modules
             if children:
                 prefix = f"{path}." if path else ""
@@ -47,6 +57,11 @@ class ModuleTree:
 
     def parent(self, path: str) -> str:
         return self.paths[self.parents[self._positions[path]]]
+
+    def children(self, path: str) -> list[str]:
+        """Paths of the direct children."""
+        start = self._positions[path]
+        return [self.paths[each] for each in range(start + 1, self._ends[start]) if self.parents[each] == start]
 
     def under(self, path: str) -> Sequence[Any]:
         """The module at a path and all below it."""
@@ -62,6 +77,28 @@ class ModuleTree:
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
         return zip(self.paths, self.modules)
+
+
+def child_of(module: Any, name: str) -> Any:
+    """The child of that name now, registered or not; None if there is none."""
+    child: Any = module._modules.get(name)
+    if child is not None or not name.endswith("]"):
+        return child
+    return dict(_unregistered(module)).get(name)
+
+
+def children_beside(module: Any) -> int:
+    """How many children and grandchildren a module has: a cheap sign that parts were loaded or taken away."""
+    return sum(1 + len(child._modules) for child in module._modules.values() if child is not None)
+
+
+def _unregistered(module: Any) -> Iterator[tuple[str, Any]]:
+    for name, value in entries_of(module).items():
+        if is_sequence(value):
+            for index, each in enumerate(value):
+                if not is_module(each):
+                    break
+                yield f"{name}[{index}]", each
 
 
 def ancestors(path: str) -> list[str]:
