@@ -40,8 +40,12 @@ class Patches:
 
     def wrap_methods(self, root: type, wraps: Mapping[str, WrapMethod]) -> None:
         """Wrap the named methods in `root` and each subclass that defines them itself, including classes to come."""
+        self.for_each_class(root, lambda cls: self._wrap_own(cls, wraps))
+
+    def for_each_class(self, root: type, act: Callable[[type], None]) -> None:
+        """Call `act` with `root` and each of its subclasses now, and with each that is defined until `restore`."""
         for cls in _with_subclasses(root):
-            self._wrap_own(cls, wraps)
+            act(cls)
         before = _own(root, "__init_subclass__")
         above: Any = super
 
@@ -50,7 +54,7 @@ class Patches:
                 above(root, cls).__init_subclass__(**kwargs)
             else:
                 before.__get__(None, cls)(**kwargs)
-            self._wrap_own(cls, wraps)
+            act(cls)
 
         self.replace(root, "__init_subclass__", classmethod(init_subclass))
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 from wattvlm.runtimes import next_call_id
 from wattvlm.runtimes.transformers.device_time import StreamTimes
 from wattvlm.runtimes.transformers.discovery import Part
+from wattvlm.runtimes.transformers.inputs import token_ids
 from wattvlm.runtimes.transformers.models import KnownModel, Piece
 from wattvlm.runtimes.transformers.pieces import PieceRuns
 from wattvlm.trace import DECODE, PREFILL, VISION_ENCODE, Mark, MarkKind, MarkSink
@@ -34,6 +35,11 @@ class ObservedCall:
     is_stepping = False
     ticks_expected = False
     prompt_counted = False
+    waits = False
+    is_announced = False
+    started_ns = 0
+    before: ObservedCall | None = None
+    device_phases_marked: frozenset[str] = frozenset()
     cached_length = 0
     aside = 0
     ticks = 0
@@ -50,6 +56,7 @@ class ObservedCall:
     vision_started_ns: int | None = None
     vision_ended_ns: int | None = None
     vision_marked = False
+    vision_is_open = False
     first_forward_ns: int | None = None
     first_forward_ended_ns: int | None = None
     language_started_ns: int | None = None
@@ -66,7 +73,7 @@ class ObservedCall:
         stream: StreamTimes | None = None,
     ) -> None:
         self.sink: Final = sink
-        self.known: Final = known
+        self.known = known
         self.model: Any = model
         self.given: Mapping[str, Any] = given
         self.stream: Final = stream
@@ -74,6 +81,7 @@ class ObservedCall:
         self.lane: Final = threading.get_ident()
         self.hooks: list[Any] = []
         self.outcomes: list[tuple[Any, int]] = []
+        self.embedded: list[Any] = []
         self.first_lengths: list[int] = []
         self.last_lengths: list[int] = []
         self.part_rows: dict[str, int] = {}
@@ -88,9 +96,36 @@ class ObservedCall:
     def start(self) -> None:
         if self.stream is not None:
             self.stream.record("start")
-        now_ns = monotonic_ns()
-        self.progress_ns = now_ns
-        self.mark("call_start", now_ns, RUNTIME_NAME)
+        self.started_ns = self.progress_ns = monotonic_ns()
+        if not self.waits:
+            self.announce()
+
+    def announce(self) -> None:
+        """The call is one for certain: a method that waits for work of the model may do none."""
+        if not self.is_announced:
+            self.is_announced = True
+            self.mark("call_start", self.started_ns, RUNTIME_NAME)
+
+    def go_on(self, given: Mapping[str, Any], ids: Any, prompts: int | None) -> None:
+        """What waited for it begins: the language model's part, with these arguments."""
+        self.waits = False
+        self.announce()
+        self.close_vision()
+        self.prompt_counted = False
+        embeddings = given.get("inputs_embeds")
+        if ids is None and embeddings is not None:
+            earlier = token_ids(self.given)
+            ids = earlier if earlier is not None and earlier.shape == embeddings.shape[:2] else None
+        self.given = {**self.given, **given}
+        self.ids, self.prompts = ids, prompts
+        self.is_bare = False
+        self.inside_parts = self.forward_depth = self.forwards = 0
+        self.first_forward_ns = self.first_forward_ended_ns = self.ids_length = None
+
+    def embeds(self, ids: Any) -> None:
+        """Ids enter the token embedding, perhaps in pieces; until the language model has begun they are the prompt."""
+        if self.language_started_ns is None and not self.aside:
+            self.embedded.append(ids)
 
     def part_starts(self, encodes: bool) -> None:
         """A module of the vision side begins; those that run after the language model has begun are not prefill's."""
@@ -137,9 +172,11 @@ class ObservedCall:
             self.vision_started_ns = monotonic_ns()
             if self.stream is not None:
                 self.stream.record("vision_start")
-        if not self.vision_marked and (encodes or not self.known.layout.has_encoder):
-            self.vision_marked = True
-            self.mark("phase_start", self.vision_started_ns, VISION_ENCODE)
+        is_first_or_more = encodes or self.vision_marked or not self.known.layout.has_encoder
+        if not self.vision_is_open and is_first_or_more:
+            self.announce()
+            self.mark("phase_start", monotonic_ns() if self.vision_marked else self.vision_started_ns, VISION_ENCODE)
+            self.vision_marked = self.vision_is_open = True
 
     def _vision_ends(self, path: str) -> None:
         self.vision_ended_ns = monotonic_ns()
@@ -206,6 +243,8 @@ class ObservedCall:
         if self.aside:
             return
         if self.language_started_ns is None:
+            self.waits = False
+            self.announce()
             self.language_started_ns = monotonic_ns()
             self.mark_prefill()
         elif self.first_forward_ns is None and not self.ticks_expected:
@@ -256,7 +295,8 @@ class ObservedCall:
         self.mark("phase_start", self.prefill_ns, PREFILL)
 
     def close_vision(self) -> None:
-        if self.vision_marked and self.vision_ended_ns is not None:
+        if self.vision_is_open and self.vision_ended_ns is not None:
+            self.vision_is_open = False
             self.mark("phase_end", self.vision_ended_ns, VISION_ENCODE)
 
     def first_logits(self, now_ns: int) -> None:
@@ -299,6 +339,7 @@ class ObservedCall:
         self.given = {}
         self.ids = None
         self.outcomes = []
+        self.embedded = []
 
 
 _STEPS_SO_FAR = "forward passes after the prefill, so far"

@@ -74,6 +74,8 @@ def _token_counts(call: ObservedCall, ids: inputs.Rows | None) -> Iterator[Count
     )
     if call.vision_marked and call.rows_encoded is not None:
         yield Count("visual_encoded", call.rows_encoded, "rows out of the vision encoder")
+    if call.waits:
+        return
     if call.cached_length and call.prompts:
         yield Count("cached_input", call.cached_length * call.prompts, "length of the cache that was given")
     visual: int | None = None

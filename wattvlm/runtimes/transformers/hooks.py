@@ -44,6 +44,9 @@ def watch_modules(
     if known.inner_projector is not None:
         inner = _inner_hook(call, known.places[known.inner_projector].path, ours, on_fault)
         hooks.append(modules[known.inner_projector].register_forward_hook(inner))
+    if known.token_embedding is not None and not compiled:
+        embeds = _embedding_hook(call, ours, on_fault)
+        hooks.append(modules[known.token_embedding].register_forward_pre_hook(embeds))
     if known.blocks is not None and known.language_id is None and not compiled:
         blocks = modules[known.blocks]
         first = _block_hook(call.language_starts, call, ours, on_fault)
@@ -110,6 +113,20 @@ def _inner_hook(
                 on_fault(call, error)
 
     return ends
+
+
+def _embedding_hook(
+    call: ObservedCall, ours: Callable[[], bool], on_fault: OnFault
+) -> Callable[[Any, Sequence[Any]], None]:
+    def starts(module: Any, args: Sequence[Any]) -> None:
+        if ours():
+            try:
+                if args and is_tensor(args[0]):
+                    call.embeds(args[0])
+            except Exception as error:
+                on_fault(call, error)
+
+    return starts
 
 
 def _block_hook(

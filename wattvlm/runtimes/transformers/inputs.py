@@ -74,6 +74,16 @@ def feature_rows(output: Any) -> int | None:
     return None
 
 
+def result_tensor(result: Any) -> Any:
+    """The first tensor of features or embeddings in what a method gave, or None."""
+    for value in (result, *(result if is_sequence(result) else ()), *mapping_of(result).values()):
+        if is_tensor(value) and len(value.shape) > 1 and _is_floating(value):
+            return value
+        if is_sequence(value) and value and is_tensor(value[0]) and len(value[0].shape) > 1:
+            return value[0]
+    return None
+
+
 def given_features(encoder_outputs: Any) -> tuple[int | None, int | None]:
     """(feature rows, images) of the features that generate computes before it calls forward."""
     rows, images = 0, 0

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 from weakref import ref
 
-from wattvlm.runtimes.transformers.calls import ObservedCall, monotonic_ns
+from wattvlm.runtimes.transformers.arguments import (
+    by_name,
+    cached_length,
+    forward_names,
+    parameter_names,
+    prompt_length,
+)
+from wattvlm.runtimes.transformers.calls import RUNTIME_NAME, ObservedCall, monotonic_ns
 from wattvlm.runtimes.transformers.closing import write_prompt_counts
 from wattvlm.runtimes.transformers.device_time import StreamTimes, cuda_stream_times
+from wattvlm.runtimes.transformers.entries import IS_ENTRY
 from wattvlm.runtimes.transformers.following import forward_starts, run_module
 from wattvlm.runtimes.transformers.hooks import current_call, watch_modules
 from wattvlm.runtimes.transformers.inputs import prompts, token_ids
 from wattvlm.runtimes.transformers.loops import OpenLoops
-from wattvlm.runtimes.transformers.loose import class_of, is_tensor
+from wattvlm.runtimes.transformers.loose import is_module
 from wattvlm.runtimes.transformers.models import SEES_CALLS, ModelMemory
 from wattvlm.runtimes.transformers.pending import PendingCalls
 from wattvlm.runtimes.transformers.tree import ModuleTree
+from wattvlm.runtimes.transformers.waiting import SuspendedCalls
 from wattvlm.trace import Mark, MarkSink
 
 Method = Callable[..., Any]
@@ -39,36 +47,63 @@ class Observer:
         self._models = ModelMemory()
         self._loops = OpenLoops()
         self._pending = PendingCalls()
+        self._suspended = SuspendedCalls()
         self._faults: set[str] = set()
         self._is_compiling: Callable[[], bool] | None = None
 
     def wrap_generate(self, method: Method, *, is_standard: bool = False) -> Method:
         """generate of one class. is_standard: transformers' own, whose steps and results are understood."""
-        names = _parameter_names(method)
+        names = parameter_names(method)
 
         @functools.wraps(method)
         def generate(self_: Any, /, *args: Any, **kwargs: Any) -> Any:
             outer = current_call.get()
-            if outer is not None:
+            if outer is not None and not outer.waits:
                 return self._nested_generate(outer, method, is_standard, self_, names, args, kwargs)
-            call = self._open(self_, names, args, kwargs) if self.is_open else None
+            call = self._begin(self_, names, args, kwargs, outer) if self.is_open else None
             if call is None:
                 return method(self_, *args, **kwargs)
             call.ticks_expected = is_standard
+            entered = call.model if call is outer else None
             token = current_call.set(call)
             try:
                 result = method(self_, *args, **kwargs)
             except BaseException as error:
                 current_call.reset(token)
                 self._close(call, error)
+                self._wait_again(call, entered)
                 raise
             current_call.reset(token)
             if is_standard:
                 self._generated(call, self_, result, {**dict(zip(names, args)), **kwargs})
             self._close(call, None)
+            self._wait_again(call, entered)
             return result
 
         return generate
+
+    def wrap_entry(self, method: Method) -> Method:
+        """A method that users call to use a model, of a class that is not a framework's; see `entries`."""
+        is_compiling = self._ask_torch()
+
+        @functools.wraps(method)
+        def entry(self_: Any, /, *args: Any, **kwargs: Any) -> Any:
+            if is_compiling() or current_call.get() is not None or not self.is_open:
+                return method(self_, *args, **kwargs)
+            call = self._wait(self_, method, args, kwargs)
+            if call is None:
+                return method(self_, *args, **kwargs)
+            token = current_call.set(call)
+            try:
+                result = method(self_, *args, **kwargs)
+            except BaseException as error:
+                self._leave(token, None, error)
+                raise
+            self._leave(token, result, None)
+            return result
+
+        setattr(entry, IS_ENTRY, True)
+        return entry
 
     def wrap_own_generate(self, model: Any, generate: Method) -> Method:
         """A generate that was set on one instance, already bound to it."""
@@ -113,6 +148,8 @@ class Observer:
                 if not self.is_open or (is_wanted is not None and not is_wanted(self_)):
                     return method(self_, *args, **kwargs)
                 return self._bare_call(method, self_, args, kwargs)
+            if call.waits and id(self_) in call.known.on_path:
+                return self._bare_call(method, self_, args, kwargs)
             if call.is_stepping or call.aside:
                 return method(self_, *args, **kwargs)
             return run_module(call, method, self_, args, kwargs, self.fault)
@@ -120,20 +157,74 @@ class Observer:
         setattr(call_model, SEES_CALLS, True)
         return call_model
 
-    def _open(
-        self, model: Any, names: tuple[str, ...], args: Any, kwargs: Mapping[str, Any], *, is_bare: bool = False
+    def _begin(
+        self,
+        model: Any,
+        names: tuple[str, ...],
+        args: Any,
+        kwargs: Mapping[str, Any],
+        outer: ObservedCall | None,
+        *,
+        is_bare: bool = False,
     ) -> ObservedCall | None:
+        """The call that a generate or forward pass is: the one that waits for it, or a new one."""
+        given = {**dict(zip(names, args)), **kwargs} if args else kwargs
+        call: ObservedCall | None = None
+        try:
+            call = self._waiting_for(model, given, outer)
+            if call is None:
+                return self._open(model, given, is_bare=is_bare)
+            ids = token_ids(given)
+            call.go_on(given, ids, prompts(given, ids))
+            call.is_bare = is_bare
+            call.cached_length = cached_length(given)
+            self._watch(call, model)
+        except Exception as error:
+            self.fault(call, error)
+            if call is not None:
+                call.release()
+            return None
+        return call
+
+    def _waiting_for(self, model: Any, given: Mapping[str, Any], outer: ObservedCall | None) -> ObservedCall | None:
+        if outer is None or not outer.is_announced:
+            call = self._suspended.followed_by(model, given, self._path_of_suspended())
+            if call is not None:
+                self._pending.withdraw(call)
+                return call
+        if outer is not None and (model is outer.model or id(model) in outer.known.on_path):
+            self._suspended.forget()
+            return outer
+        return None
+
+    def _path_of_suspended(self) -> frozenset[int]:
+        model = self._suspended.model()
+        return frozenset() if model is None else self._models.recall(model)[0].on_path
+
+    def _watch(self, call: ObservedCall, model: Any) -> None:
+        """Hook a call that goes on, as its model now is: of an encoder called alone, the model that holds it."""
+        known, modules = self._models.recall(call.model)
+        if known.layout.language_model is None:
+            call.model = model
+            known, modules = self._models.recall(model)
+        if known is call.known and call.hooks:
+            return
+        call.unhook()
+        call.known = known
+        watch_modules(call, modules, self._is_compiling or self._ask_torch(), self.fault)
+
+    def _open(self, model: Any, given: Mapping[str, Any], *, is_bare: bool = False) -> ObservedCall | None:
         call: ObservedCall | None = None
         try:
             self._loops.close_own(self._pending.add)
+            self._suspended.forget()
             self._pending.resolve()
             known, modules = self._models.recall(model)
-            given = {**dict(zip(names, args)), **kwargs} if args else kwargs
             call = ObservedCall(self.sink, model, known, given, self._stream_times(known.device))
             call.is_bare = is_bare
             call.ids = token_ids(given)
             call.prompts = prompts(given, call.ids)
-            call.cached_length = _cached_length(given)
+            call.cached_length = cached_length(given)
             watch_modules(call, modules, self._is_compiling or self._ask_torch(), self.fault)
             call.start()
         except Exception as error:
@@ -142,6 +233,77 @@ class Observer:
                 call.release()
             return None
         return call
+
+    def _wait(self, model: Any, method: Method, args: Any, kwargs: Mapping[str, Any]) -> ObservedCall | None:
+        """A call for whatever a method of a model will do; nothing is marked before it does something."""
+        call: ObservedCall | None = None
+        try:
+            if not is_module(model):
+                return None
+            known, modules = self._models.recall(model)
+            if not known.layout.parts or known.layout.language_model is None:
+                return None
+            given = by_name(method, args, kwargs)
+            call = self._suspended.further(model)
+            if call is None:
+                call = ObservedCall(self.sink, model, known, given, self._stream_times(known.device))
+                call.waits = True
+                call.start()
+            else:
+                call.known, call.given = known, {**call.given, **given}
+            watch_modules(call, modules, self._is_compiling or self._ask_torch(), self.fault)
+        except Exception as error:
+            self.fault(call, error)
+            return None
+        return call
+
+    def _wait_again(self, done: ObservedCall, model: Any) -> None:
+        """A call is over inside an entry of this model, which may do more: that would be the next call."""
+        if model is None:
+            return
+        current_call.set(None)
+        try:
+            known, modules = self._models.recall(model)
+            call = ObservedCall(self.sink, model, known, {}, self._stream_times(known.device))
+            call.waits, call.before = True, done
+            watch_modules(call, modules, self._is_compiling or self._ask_torch(), self.fault)
+            call.start()
+            current_call.set(call)
+        except Exception as error:
+            self.fault(done, error)
+
+    def _leave(self, token: Any, result: Any, error: BaseException | None) -> None:
+        """An entry has ended: so has the last call in it, unless that has only encoded and may go on."""
+        call = current_call.get()
+        current_call.reset(token)
+        if call is None:
+            return
+        try:
+            if not call.waits:
+                self._close(call, error)
+            elif self._suspended.put_back(call):
+                return
+            elif call.is_announced:
+                self._pending.withdraw(call)
+                self._end_encoding(call, call.model, result, error)
+            else:
+                call.unhook()
+                before = call.before
+                call.release()
+                if before is not None:
+                    before.mark("call_end", monotonic_ns(), RUNTIME_NAME, text=_ending(error))
+        except Exception as fault:
+            self.fault(call, fault)
+            call.release()
+
+    def _end_encoding(self, call: ObservedCall, model: Any, result: Any, error: BaseException | None) -> None:
+        call.is_complete = error is None
+        call.waits = True
+        call.end(_ending(error), monotonic_ns())
+        if error is None:
+            self._suspended.keep(call, model, result)
+        if call.stream is not None or error is not None:
+            self._pending.add(call)
 
     def _close(self, call: ObservedCall, error: BaseException | None) -> None:
         now_ns = monotonic_ns()
@@ -156,7 +318,7 @@ class Observer:
     def _generated(self, call: ObservedCall, model: Any, result: Any, given: Mapping[str, Any]) -> None:
         """Remember what transformers' own generate returned, and how much of it is prompt."""
         try:
-            call.outcomes.append((getattr(result, "sequences", result), _prompt_length(model, given)))
+            call.outcomes.append((getattr(result, "sequences", result), prompt_length(model, given)))
         except Exception as error:
             self.fault(call, error)
 
@@ -183,10 +345,13 @@ class Observer:
         return result
 
     def _bare_call(self, method: Method, model: Any, args: Any, kwargs: Any) -> Any:
+        outer = current_call.get()
         loop = self._loops.resume(model, kwargs)
-        call = loop or self._open(model, _forward_names(model) if args else (), args, kwargs, is_bare=True)
+        names = forward_names(model) if args else ()
+        call = loop or self._begin(model, names, args, kwargs, outer, is_bare=True)
         if call is None:
             return method(model, *args, **kwargs)
+        entered = call.model if call is outer else None
         token = current_call.set(call)
         forward_starts(call, args, kwargs, self.fault)
         try:
@@ -195,13 +360,18 @@ class Observer:
             current_call.reset(token)
             self._loops.drop(call)
             self._close(call, error)
+            self._wait_again(call, entered)
             raise
         current_call.reset(token)
         try:
-            self._loops.step_ends(call, model, result, add=self._pending.add)
+            if call.known.layout.encoder_only and call.vision_marked:
+                self._end_encoding(call, model, result, None)
+            else:
+                self._loops.step_ends(call, model, result, add=self._pending.add)
         except Exception as error:
             self.fault(call, error)
             call.release()
+        self._wait_again(call, entered)
         return result
 
     def _ask_torch(self) -> Callable[[], bool]:
@@ -237,41 +407,12 @@ class Observer:
         """No further calls for now: close open loops. What a device still works on is kept for `settle`."""
         self.is_open = False
         self._loops.close_all(self._pending.add)
+        self._suspended.forget_all()
         self._pending.wait(0)
 
 
 def _ending(error: BaseException | None) -> str:
     return "returned" if error is None else f"raised {type(error).__name__}"
-
-
-def _parameter_names(method: Method) -> tuple[str, ...]:
-    """Names of the positional parameters after self."""
-    try:
-        return tuple(inspect.signature(method).parameters)[1:]
-    except (TypeError, ValueError):
-        return ()
-
-
-def _forward_names(model: Any) -> tuple[str, ...]:
-    return _parameter_names(class_of(model).forward)
-
-
-def _cached_length(given: Mapping[str, Any]) -> int:
-    """Positions already in the cache that the caller gives; a cache that would have to ask the device is not asked."""
-    length_of = getattr(given.get("past_key_values"), "get_seq_length", None)
-    length = length_of() if callable(length_of) else 0
-    return length if isinstance(length, int) else 0
-
-
-def _prompt_length(model: Any, given: Mapping[str, Any]) -> int:
-    """Ids at the head of the returned sequences that were not generated."""
-    if getattr(getattr(model, "config", None), "is_encoder_decoder", False):
-        start = given.get("decoder_input_ids")
-        return int(start.shape[1]) if is_tensor(start) and len(start.shape) == 2 else 1
-    ids = token_ids(given)
-    if ids is not None:
-        return int(ids.shape[1])
-    return 0 if given.get("inputs_embeds") is not None else 1
 
 
 def _is_aside(call: ObservedCall, model: Any, kwargs: Mapping[str, Any]) -> bool:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from wattvlm.runtimes.transformers.arguments import without_contents
 from wattvlm.runtimes.transformers.calls import ObservedCall, monotonic_ns
 from wattvlm.runtimes.transformers.closing import write_counts
 from wattvlm.runtimes.transformers.device_time import DeviceBoundary
-from wattvlm.runtimes.transformers.loose import is_tensor
 from wattvlm.trace import DECODE, PREFILL, VISION_ENCODE, Mark
 from wattvlm.units import NS_PER_MS, S_PER_NS
 
@@ -26,10 +26,16 @@ class PendingCalls:
         if call.stream is None:
             _finish(call, ())
             return
-        call.given = _without_contents(call.given)
+        call.given = without_contents(call.given)
         with self._lock:
             self._waiting.append(call)
         self.resolve()
+
+    def withdraw(self, call: ObservedCall) -> None:
+        """The call goes on: it will be added again when it is over."""
+        with self._lock:
+            if call in self._waiting:
+                self._waiting.remove(call)
 
     def resolve(self) -> None:
         """Finish every waiting call that the device has finished; does not wait."""
@@ -73,17 +79,10 @@ def _mark_device_phases(call: ObservedCall, boundaries: Sequence[DeviceBoundary]
     )
     phases = ((VISION_ENCODE, at.get("vision_start"), at.get("vision_end")), (PREFILL, prefill, logits or end))
     for name, start, stop in (*phases, (DECODE, logits, end)):
-        if start is None or stop is None or call.stream is None:
+        if start is None or stop is None or call.stream is None or name in call.device_phases_marked:
             continue
+        call.device_phases_marked |= {name}
         for kind, edge in (("phase_start", start), ("phase_end", stop)):
             device = call.stream.device
             mark_kind: Any = kind
             call.sink(Mark(edge.time_ns, mark_kind, call.call_id, name, call.lane, device, float(edge.std_ns)))
-
-
-def _without_contents(given: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The arguments with ids and masks as they are, and of pixels and embeddings only the shape."""
-    return {
-        name: value.to("meta") if is_tensor(value) and value.dtype.is_floating_point else value
-        for name, value in given.items()
-    }

@@ -12,6 +12,7 @@ from weakref import ref
 
 from wattvlm.runtimes._arriving import Arrivals
 from wattvlm.runtimes._patching import Patches
+from wattvlm.runtimes.transformers.entries import entries_in
 from wattvlm.runtimes.transformers.loose import class_of, entries_of
 from wattvlm.runtimes.transformers.preprocessing import template_does_work, wrap_processor
 from wattvlm.trace import Mark, MarkSink
@@ -102,7 +103,15 @@ class TransformersRuntime:
     # What is wrapped where
 
     def _on_torch(self, module: Any) -> None:
-        self._patches.wrap_methods(module.Module, {"generate": self._followed().wrap_generate})
+        observer, root = self._followed(), module.Module
+        self._patches.wrap_methods(root, {"generate": observer.wrap_generate})
+
+        def wrap_entries(cls: type) -> None:
+            for owner, name, method in entries_in(cls, root):
+                wrap = observer.wrap_generate if name == "generate" else observer.wrap_entry
+                self._patches.replace(owner, name, wrap(method))
+
+        self._patches.for_each_class(root, self._shielded(wrap_entries))
 
     def _on_dynamo(self, module: Any) -> None:
         from wattvlm.runtimes.transformers.unseen import hide_own_frames
