@@ -82,6 +82,7 @@ class ObservedCall:
         self.hooks: list[Any] = []
         self.outcomes: list[tuple[Any, int]] = []
         self.embedded: list[Any] = []
+        self.shown: dict[str, int] = {}
         self.first_lengths: list[int] = []
         self.last_lengths: list[int] = []
         self.part_rows: dict[str, int] = {}

@@ -47,7 +47,7 @@ def write_counts(call: ObservedCall) -> None:
 
 def _prompt_ids(call: ObservedCall) -> inputs.Rows | None:
     if call.ids is None:
-        return None
+        return _embedded_rows(call)
     pad_id: int | None = None
     if call.ticks_expected:  # only generate infers a mask from padding ids; forward computes every position
         pad = inputs.generation_setting(call.given, call.model, "pad_token_id")
@@ -56,10 +56,29 @@ def _prompt_ids(call: ObservedCall) -> inputs.Rows | None:
     return inputs.rows_without_padding(call.ids, call.given.get("attention_mask"), pad_id)
 
 
+def _embedded_rows(call: ObservedCall) -> inputs.Rows | None:
+    """The ids of a call by embeddings, if those that were embedded fill the sequence: some stand for features."""
+    length, prompts = sum(call.first_lengths), call.prompts or 1
+    if not length or _embedded(call) != length * prompts:
+        return None
+    if len(call.embedded) == 1 and len(call.embedded[0].shape) == 2:
+        mask = call.given.get("attention_mask")
+        return inputs.rows_without_padding(call.embedded[0], mask, None)
+    if prompts > 1:
+        return None
+    return [[token for ids in call.embedded for row in inputs.host_rows(ids.reshape(1, -1)) for token in row]]
+
+
+def _embedded(call: ObservedCall) -> int:
+    return sum(int(ids.numel()) for ids in call.embedded)
+
+
 def _token_counts(call: ObservedCall, ids: inputs.Rows | None) -> Iterator[Count]:
     layout = call.known.layout
     length = call.ids_length
-    if length is None:
+    if call.ids is None and ids is not None:
+        length = sum(call.first_lengths)
+    elif length is None:
         length = 0 if call.ids is None else int(call.ids.shape[1])
     prompt = Prompt(
         ids=ids,
@@ -71,6 +90,7 @@ def _token_counts(call: ObservedCall, ids: inputs.Rows | None) -> Iterator[Count
         model_length=sum(call.first_lengths) or None,
         cross_attention=layout.cross_attention,
         into_language_model=layout.language_model is not None and _joins_language(call),
+        embedded=_embedded(call) or None,
     )
     if call.vision_marked and call.rows_encoded is not None:
         yield Count("visual_encoded", call.rows_encoded, "rows out of the vision encoder")
@@ -90,7 +110,9 @@ def _token_counts(call: ObservedCall, ids: inputs.Rows | None) -> Iterator[Count
 
 def _joins_language(call: ObservedCall) -> bool:
     """Two encoders side by side, such as CLIP's: the text model never gets image features."""
-    return bool(call.known.placeholders) or call.known.layout.cross_attention or _can_generate(call.model)
+    if call.ticks_expected or call.known.placeholders or call.known.layout.cross_attention:
+        return True
+    return _can_generate(call.model)
 
 
 def _can_generate(model: Any) -> bool:
@@ -102,7 +124,8 @@ def _vision_ran(call: ObservedCall) -> bool | None:
         return True
     if not call.known.layout.parts:
         return False
-    given_pixels = any("pixel" in name and value is not None for name, value in call.given.items())
+    given_pixels = inputs.pixel_rows(call.given)[1] is not None
+    given_pixels = given_pixels or any("pixel" in name and value is not None for name, value in call.given.items())
     return None if given_pixels else False
 
 
@@ -110,18 +133,21 @@ def _images(call: ObservedCall, ids: inputs.Rows | None) -> list[Count]:
     by_shape = inputs.images_given(call.given)
     if by_shape is not None:
         return [Count("images", *by_shape)]
-    pixels = inputs.pixel_rows(call.given)
+    name, pixels = inputs.pixel_rows(call.given)
     if pixels is None:
-        return [] if _vision_ran(call) is not False else [Count("images", 0, "no vision side ran")]
+        if _vision_ran(call) is False:
+            return [Count("images", 0, "no vision side ran")]
+        shown = max(call.shown.values(), default=None)
+        return [Count("images", 1, "one entered the vision encoder")] if shown == 1 else []
     if call.given_images is not None and call.given_images != pixels:
         return [Count("images", call.given_images, "feature groups")]
     if pixels == 1:
-        return [Count("images", 1, "rows of pixel_values")]
+        return [Count("images", 1, f"rows of {name}")]
     runs = image_runs(ids, call.known.placeholders) if ids is not None else 0
     if runs in (0, pixels):
-        return [Count("images", pixels, "rows of pixel_values")]
+        return [Count("images", pixels, f"rows of {name}")]
     if pixels % runs == 0:
-        return [Count("images", runs, f"runs of placeholder ids ({pixels} rows of pixel_values: tiles)")]
+        return [Count("images", runs, f"runs of placeholder ids ({pixels} rows of {name}: tiles)")]
     return []
 
 

@@ -11,6 +11,8 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+_LONG_RUN = 4
+
 
 @dataclass(frozen=True, slots=True)
 class Count:
@@ -29,7 +31,8 @@ class Prompt:
     padding included. batch_size: prompts. placeholders: token ids that stand for visual features in this model.
     vision_ran: the vision side was seen running; None where it may have run unseen. features: rows that it gave to
     the language model. model_length: positions a row at the language model's first block. cross_attention: it attends
-    to features beside its sequence. gives_language: False for models that never put features into a language model.
+    to features beside its sequence. into_language_model: False for models that never put features into one.
+    embedded: ids that went through the token embedding before the language model began, or None where that is unseen.
     """
 
     ids: Sequence[Sequence[int]] | None
@@ -41,6 +44,7 @@ class Prompt:
     model_length: int | None = None
     cross_attention: bool = False
     into_language_model: bool = True
+    embedded: int | None = None
 
 
 def prompt_counts(prompt: Prompt) -> Iterator[Count]:
@@ -83,7 +87,7 @@ def _visual(prompt: Prompt, marked: int) -> tuple[int, str, int] | None:
     inferred = _id_that_occurs(rows, prompt)
     if inferred is not None:
         return rows, f"exact (token id {inferred} occurs once a feature row)", rows
-    return rows, "feature rows", 0
+    return _filled(rows, prompt) or (rows, "feature rows", 0)
 
 
 _NO_VISION = (0, "no vision side ran", 0)
@@ -111,12 +115,43 @@ def _id_that_occurs(times: int, prompt: Prompt) -> int | None:
     return matching[0] if len(matching) == 1 else None
 
 
+def _filled(rows: int, prompt: Prompt) -> tuple[int, str, int] | None:
+    """For a sequence that its ids fill, and no id occurs as often as there are feature rows.
+
+    Newlines and separators between features make more placeholders than rows, pooling makes fewer; both still stand in
+    unbroken runs. Where nothing repeats, features can only have entered beside the sequence, as in adapters.
+    """
+    if prompt.ids is None or prompt.model_length != prompt.padded_length or prompt.cross_attention:
+        return None
+    runs: Counter[int] = Counter()
+    longest = 0
+    for row in prompt.ids:
+        for token, run in groupby(row):
+            length = len(list(run))
+            longest = max(longest, length)
+            if length >= _LONG_RUN:
+                runs[token] += length
+    (found, often), *others = runs.most_common(2) or [(0, 0)]
+    if often * 4 >= rows and not others:
+        return often, f"token id {found} in unbroken runs (the vision side gave {rows} rows)", often
+    if longest < min(_LONG_RUN, rows):
+        return 0, f"none in the sequence, which its ids fill ({rows} feature rows enter the blocks beside it)", 0
+    return None
+
+
 def _by_embeddings(prompt: Prompt) -> Iterator[Count]:
     if not prompt.into_language_model or prompt.model_length is None:
         return
     total = prompt.model_length * prompt.batch_size
     if prompt.vision_ran is False:
         return  # features may be among the embeddings: how many is not known
+    if prompt.embedded and prompt.embedded < total and prompt.vision_ran and not prompt.cross_attention:
+        yield Count("text_input", prompt.embedded, "ids that were embedded")
+        if prompt.batch_size == 1:
+            yield Count("visual_input", total - prompt.embedded, "exact (sequence length - ids that were embedded)")
+        elif prompt.features is not None:
+            yield Count("visual_input", prompt.features, "feature rows (call by embeddings)")
+        return
     if prompt.features is not None and prompt.features <= total and not prompt.cross_attention:
         yield Count("visual_input", prompt.features, "feature rows (call by embeddings)")
         yield Count("text_input", total - prompt.features, "sequence length - feature rows, padding included")

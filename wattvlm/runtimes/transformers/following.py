@@ -59,7 +59,7 @@ def _run_part(
 ) -> Any:
     """A part of the vision side that is a model of its own."""
     try:
-        vision_starts(call, part)
+        vision_starts(call, part, (*args, *kwargs.values()))
     except Exception as error:
         on_fault(call, error)
     result = method(module, *args, **kwargs)

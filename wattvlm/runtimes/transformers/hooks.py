@@ -5,13 +5,13 @@ A hook that torch.compile traces does nothing there: it must neither break the u
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any
 
 from wattvlm.runtimes.transformers.calls import ObservedCall
 from wattvlm.runtimes.transformers.discovery import Part
-from wattvlm.runtimes.transformers.inputs import feature_rows
+from wattvlm.runtimes.transformers.inputs import feature_rows, pictures_in
 from wattvlm.runtimes.transformers.loose import is_tensor
 from wattvlm.runtimes.transformers.models import Piece
 
@@ -69,7 +69,7 @@ def _part_hooks(
     def starts(module: Any, args: Any) -> None:
         if ours():
             try:
-                vision_starts(call, part)
+                vision_starts(call, part, args)
             except Exception as error:
                 on_fault(call, error)
 
@@ -83,12 +83,15 @@ def _part_hooks(
     return starts, ends
 
 
-def vision_starts(call: ObservedCall, part: Part | Piece) -> None:
-    """A part of the vision side, or a piece of one, is about to run."""
+def vision_starts(call: ObservedCall, part: Part | Piece, given: Iterable[Any]) -> None:
+    """A part of the vision side, or a piece of one, is about to run on this."""
     if isinstance(part, Piece):
         call.piece_starts(part)
-    else:
-        call.part_starts(part.encodes)
+        return
+    call.part_starts(part.encodes)
+    shown = next((rows for each in given if (rows := pictures_in(each)) is not None), None) if part.encodes else None
+    if shown is not None:
+        call.shown[part.path] = call.shown.get(part.path, 0) + shown
 
 
 def vision_ends(call: ObservedCall, part: Part | Piece, output: Any) -> None:

@@ -148,12 +148,28 @@ def images_given(given: Mapping[str, Any]) -> tuple[int, str] | None:
     return None
 
 
-def pixel_rows(given: Mapping[str, Any]) -> int | None:
-    """Rows of pixel_values: images, or tiles of them."""
-    value = given.get("pixel_values")
-    if is_tensor(value) and len(value.shape) in (4, 5, 6):  # from the fifth dimension on: images or tiles a prompt
-        return int(value.shape[0]) * (int(value.shape[1]) if len(value.shape) > 4 else 1)
-    return len(value) if is_sequence(value) else None
+def pixel_rows(given: Mapping[str, Any]) -> tuple[str, int | None]:
+    """(argument, rows of it) that holds pixels: images, or tiles of them. It need not be called pixel_values."""
+    for name, value in (("pixel_values", given.get("pixel_values")), *given.items()):
+        rows = pictures_in(value, is_certain=name == "pixel_values")
+        if rows is not None:
+            return name, rows
+    return "", None
+
+
+def pictures_in(value: Any, *, is_certain: bool = False) -> int | None:
+    """Images or tiles in a tensor of pixels or a list of such; None for anything else."""
+    if is_sequence(value):
+        if is_certain:
+            return len(value)
+        rows = [pictures_in(each[None] if is_tensor(each) and len(each.shape) == 3 else each) for each in value]
+        return sum(row or 0 for row in rows) if rows and all(rows) else None
+    if not is_tensor(value) or len(value.shape) not in (4, 5, 6):
+        return None
+    if not is_certain and not (_is_floating(value) and 3 in value.shape[1:-2]):
+        return None
+    # from the fifth dimension on: images or tiles a prompt
+    return int(value.shape[0]) * (int(value.shape[1]) if len(value.shape) > 4 and value.shape[1] != 3 else 1)
 
 
 def generation_setting(given: Mapping[str, Any], model: Any, name: str) -> Any:

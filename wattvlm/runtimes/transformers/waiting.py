@@ -48,9 +48,7 @@ class SuspendedCalls:
         given, embedded = without_contents(call.given), call.embedded
         call.given = given
         write_counts(call)
-        self._by_lane[call.lane] = _Suspended(
-            call, ref(model), given, embedded, weak, shape, call.vision_ended_ns
-        )
+        self._by_lane[call.lane] = _Suspended(call, ref(model), given, embedded, weak, shape, call.vision_ended_ns)
         call.release()
 
     def forget(self) -> None:
