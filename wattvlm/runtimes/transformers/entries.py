@@ -37,5 +37,15 @@ def entries_in(cls: type, module_class: type) -> Iterator[tuple[type, str, Calla
                 yield owner, name, method
 
 
+def among_globals_of(method: Callable[..., Any], wrap: Callable[..., Any]) -> Callable[..., Any]:
+    """The wrap with the globals of what it wraps, which it must not use: torch.jit.script looks the method's names up.
+
+    It compiles the source that it finds by unwrapping, in the globals of what it was given.
+    """
+    if not (isinstance(method, FunctionType) and isinstance(wrap, FunctionType)):
+        return wrap
+    return FunctionType(wrap.__code__, method.__globals__, method.__name__, None, wrap.__closure__)
+
+
 def _is_framework(cls: type) -> bool:
     return cls.__module__.partition(".")[0] in _FRAMEWORKS

@@ -17,7 +17,7 @@ from wattvlm.runtimes.transformers.arguments import (
 from wattvlm.runtimes.transformers.calls import RUNTIME_NAME, ObservedCall, monotonic_ns
 from wattvlm.runtimes.transformers.closing import write_prompt_counts
 from wattvlm.runtimes.transformers.device_time import StreamTimes, cuda_stream_times
-from wattvlm.runtimes.transformers.entries import IS_ENTRY
+from wattvlm.runtimes.transformers.entries import IS_ENTRY, among_globals_of
 from wattvlm.runtimes.transformers.following import forward_starts, run_module
 from wattvlm.runtimes.transformers.hooks import current_call, watch_modules
 from wattvlm.runtimes.transformers.inputs import prompts, token_ids
@@ -84,16 +84,15 @@ class Observer:
 
     def wrap_entry(self, method: Method) -> Method:
         """A method that users call to use a model, of a class that is not a framework's; see `entries`."""
-        is_compiling = self._ask_torch()
+        is_compiling, current = self._ask_torch(), current_call
 
-        @functools.wraps(method)
         def entry(self_: Any, /, *args: Any, **kwargs: Any) -> Any:
-            if is_compiling() or current_call.get() is not None or not self.is_open:
+            if is_compiling() or current.get() is not None or not self.is_open:
                 return method(self_, *args, **kwargs)
             call = self._wait(self_, method, args, kwargs)
             if call is None:
                 return method(self_, *args, **kwargs)
-            token = current_call.set(call)
+            token = current.set(call)
             try:
                 result = method(self_, *args, **kwargs)
             except BaseException as error:
@@ -102,8 +101,9 @@ class Observer:
             self._leave(token, result, None)
             return result
 
-        setattr(entry, IS_ENTRY, True)
-        return entry
+        wrapped = functools.update_wrapper(among_globals_of(method, entry), method)
+        setattr(wrapped, IS_ENTRY, True)
+        return wrapped
 
     def wrap_own_generate(self, model: Any, generate: Method) -> Method:
         """A generate that was set on one instance, already bound to it."""
