@@ -43,6 +43,7 @@ def run(options: Sequence[str] = ()) -> None:
 
 
 def _show(found: Sequence[Summary]) -> None:
+    _show_at_a_glance([each for each in found if not each.cell.hardship])
     for hardship, words in HARDSHIPS.items():
         rows = [each.row() for each in found if each.cell.hardship == hardship]
         if rows:
@@ -51,6 +52,37 @@ def _show(found: Sequence[Summary]) -> None:
     if varied:
         show("20 calls, by variation", ("sensor", "prefill", "variation", "sessions", "RMS %", "covered %"), varied)
     show("Goals", goals.HEADER, goals.judged(found))
+
+
+def _show_at_a_glance(found: Sequence[Summary]) -> None:
+    """RMS, half-width and coverage of each sensor and length by number of calls."""
+    own = {(each.cell.sensor, each.cell.prefill_ms, each.cell.calls): each for each in found}
+    calls = sorted({each.cell.calls for each in found})
+    rows = [
+        (SENSORS[sensor].words, f"{ms} ms", *(_at_a_glance(own.get((sensor, ms, each))) for each in calls))
+        for sensor, ms in dict.fromkeys((sensor, ms) for sensor, ms, _ in own)
+    ]
+    sessions = ", ".join(
+        f"{_range([len(cell.found) for cell in found if cell.cell.calls == n])} at n = {n}" for n in calls
+    )
+    if rows:
+        show(
+            "RMS error / median half-width / truths covered, in %",
+            ("sensor", "prefill", *(f"{each} call{'s' if each > 1 else ''}" for each in calls)),
+            rows,
+            f"Sessions a cell: {sessions} calls. (r) = refused in more than half of them. {CONDITIONS}",
+        )
+
+
+def _range(counts: Sequence[int]) -> str:
+    return f"{min(counts)} to {max(counts)}" if max(counts) > min(counts) else str(min(counts))
+
+
+def _at_a_glance(cell: Summary | None) -> str:
+    if cell is None:
+        return "-"
+    refused = " (r)" if cell.refused > 0.5 else ""
+    return f"{100 * cell.rms:.2g} / {100 * cell.half_width:.2g} / {100 * cell.covered:.0f}{refused}"
 
 
 def _by_variation(cell: Summary) -> list[tuple[str, ...]]:

@@ -89,15 +89,15 @@ NAMED_BY_A_GOAL = frozenset({
 })  # fmt: skip
 """Cells whose RMS error has a goal of its own."""
 
-_DOCS_SESSIONS = {1: 400, 5: 200, 20: 200, 100: 60}
+_DOCS_SESSIONS = {1: 150, 5: 100, 20: 150, 100: 40}
 
 
 def docs_sessions(cell: Cell, most: int) -> int:
     """How many sessions of a cell the docs' table has: all where a goal names the cell, else fewer of longer ones."""
-    if cell in NAMED_BY_A_GOAL or cell.hardship == "limit":
+    if cell in NAMED_BY_A_GOAL:
         return most
-    if cell.hardship:
-        return min(100, most)
+    if cell.hardship in ("marks", "noise"):
+        return min(60, most)
     return min(_DOCS_SESSIONS[cell.calls], most)
 
 
