@@ -50,6 +50,14 @@ class Gpu:
         os.write(self._descriptor, b"".join(kept))
 
 
+def hurry() -> None:
+    """Raise this process's priority where that is allowed: late boundaries are no error of the meter."""
+    try:
+        os.nice(-15)
+    except OSError:
+        return
+
+
 def wait_until(time_ns: int) -> None:
     """Sleep, and spin for the last half millisecond."""
     left_ns = time_ns - time.monotonic_ns()
@@ -61,6 +69,7 @@ def wait_until(time_ns: int) -> None:
 
 def play(meter: Any) -> None:
     """All sessions of the plan; the result is written after each."""
+    hurry()
     plan_path, result_path = sys.argv[1:3]
     plan = json.loads(Path(plan_path).read_text())
     gpu = Gpu(plan["load"], plan["between_w"], plan["idle_w"])
