@@ -5,7 +5,7 @@ Field numbers, scopes and return codes are NVML's stable binary interface (nvml.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -24,17 +24,21 @@ LOST_CODES = frozenset({1, DRIVER_NOT_LOADED, 15, 16, VERSION_MISMATCH})
 """UNINITIALIZED, driver gone, GPU_IS_LOST, RESET_REQUIRED, mismatch: no later read can work. All others may."""
 
 SCOPES = {"gpu": 0, "module": 1}
+_TOTAL_POWER_SAMPLES = 0
+_NOT_FOUND = 6
 _VALUE_MEMBERS = ("dVal", "uiVal", "ulVal", "ullVal", "sllVal", "siVal", "usVal")
 
 GAIN_STD_FRACTION = 0.045
 SHORT_POWER_FACTOR = 1.6
 
-Kind = Literal["counter", "instant", "average", "usage"]
+Ask = Callable[[int], Sequence[tuple[int, int]]]
+
+Kind = Literal["counter", "samples", "instant", "average", "usage"]
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One thing to ask: a field with a scope, or the old call where `field` is None."""
+    """One thing to ask: a field with a scope, or a call of its own where `field` is None."""
 
     kind: Kind
     field: int | None
@@ -43,29 +47,41 @@ class Question:
     @property
     def stamped(self) -> bool:
         """The driver says when the value was true."""
-        return self.field is not None
+        return self.field is not None or self.kind == "samples"
 
     @property
     def words(self) -> str:
         """What is asked, as nvml.h names it."""
         if self.field is None:
-            return "nvmlDeviceGetTotalEnergyConsumption" if self.kind == "counter" else "nvmlDeviceGetPowerUsage"
+            return _CALLS[self.kind]
         return f"NVML field {self.field}, scope {self.scope}"
 
-    def bound(self, nvml: Any, handle: Any) -> Callable[[], tuple[int, int]]:
-        """A call that gives (millijoules or milliwatts, the driver's stamp in µs since 1970 or 0)."""
+    def bound(self, nvml: Any, handle: Any) -> Ask:
+        """A call that gives values newer than a stamp, as (millijoules or milliwatts, the driver's stamp) each.
+
+        Stamps are µs since 1970, 0 where the driver gives none; only a buffer heeds the one that it is given.
+        """
+        if self.kind == "samples":
+            return lambda last_us: _samples(nvml, handle, last_us)
         if self.field is not None:
             wanted = [(self.field, SCOPES[self.scope])]
-            return lambda: _field_value(nvml, nvml.nvmlDeviceGetFieldValues(handle, wanted)[0])
+            return lambda last_us: [_field_value(nvml, nvml.nvmlDeviceGetFieldValues(handle, wanted)[0])]
         if self.kind == "counter":
-            return lambda: (nvml.nvmlDeviceGetTotalEnergyConsumption(handle), 0)
-        return lambda: (nvml.nvmlDeviceGetPowerUsage(handle), 0)
+            return lambda last_us: [(nvml.nvmlDeviceGetTotalEnergyConsumption(handle), 0)]
+        return lambda last_us: [(nvml.nvmlDeviceGetPowerUsage(handle), 0)]
 
+
+_CALLS: dict[Kind, str] = {
+    "counter": "nvmlDeviceGetTotalEnergyConsumption",
+    "samples": "nvmlDeviceGetSamples of NVML_TOTAL_POWER_SAMPLES",
+    "usage": "nvmlDeviceGetPowerUsage",
+}
 
 COUNTER = (Question("counter", None), Question("counter", 83), Question("counter", 191))
 """The call first: it is the cheapest. Field 191 is the same counter on newer drivers."""
 
 POWER = (
+    Question("samples", None),
     Question("instant", 186),
     Question("average", 185),
     Question("usage", None),
@@ -74,9 +90,16 @@ POWER = (
 )
 """Best first. Grace Hopper may refuse the GPU's scope and answer for the module (CPU + GPU) only."""
 
-_WINDOW_NS: dict[Kind, int | None] = {"counter": 0, "instant": None, "average": NS_PER_S, "usage": None}
+_WINDOW_NS: dict[Kind, int | None] = {
+    "counter": 0,
+    "samples": None,
+    "instant": None,
+    "average": NS_PER_S,
+    "usage": None,
+}
 _WINDOW_SOURCES: dict[Kind, str] = {
     "counter": "an integral has no window",
+    "samples": "unknown: the driver does not say how its samples are averaged",
     "instant": "unknown: the driver does not say; 25 ms of each 100 ms on A100 and H100, 100 ms on GA10x and Ada "
     "(arXiv 2312.02741)",
     "average": "nvml.h: averaged over 1 s",
@@ -85,6 +108,7 @@ _WINDOW_SOURCES: dict[Kind, str] = {
 }
 _SENSOR_NAMES: dict[Kind, str] = {
     "counter": "NVML energy counter",
+    "samples": "NVML power samples",
     "instant": "NVML instant power",
     "average": "NVML average power",
     "usage": "NVML power",
@@ -163,6 +187,21 @@ def _field_value(nvml: Any, item: Any) -> tuple[int, int]:
         raise nvml.NVMLError(item.nvmlReturn)
     member = _VALUE_MEMBERS[int(item.valueType)]
     return int(getattr(item.value, member)), int(item.timestamp)
+
+
+def _samples(nvml: Any, handle: Any, last_us: int) -> list[tuple[int, int]]:
+    """The driver's own power samples after a stamp; none where nothing is newer (NOT_FOUND)."""
+    try:
+        kind, samples = nvml.nvmlDeviceGetSamples(handle, _TOTAL_POWER_SAMPLES, last_us)
+    except nvml.NVMLError as error:
+        if code_of(error) == _NOT_FOUND:
+            return []
+        raise
+    member = _VALUE_MEMBERS[int(kind)]
+    return [
+        (int(getattr(sample.sampleValue, member)), int(sample.timeStamp)) for sample in samples
+        if sample.timeStamp > last_us
+    ]  # fmt: skip
 
 
 def _max_power_w(nvml: Any, board: Board) -> float | None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from wattvlm.clock import Clock, SystemClock, take_anchor, wall_to_monotonic_ns
+from wattvlm.clock import Clock, SystemClock, WallAnchor, take_anchor, wall_to_monotonic_ns
 from wattvlm.errors import ProbeLost, ProbeRetry, ProbeUnavailable
 from wattvlm.probes._nvml_boards import VISIBLE, Board, visible_boards
 from wattvlm.probes._nvml_conditions import BoardConditions
@@ -22,6 +22,7 @@ from wattvlm.probes._nvml_questions import (
     LOST_CODES,
     NO_PERMISSION,
     POWER,
+    Ask,
     Question,
     channel_of,
     code_of,
@@ -29,6 +30,12 @@ from wattvlm.probes._nvml_questions import (
 )
 from wattvlm.sensing import Absence, Channel, Condition, Domain, EnergyReading, PowerReading, Reading, Sensors
 from wattvlm.units import J_PER_MILLIJOULE, NS_PER_S, NS_PER_US, W_PER_MILLIWATT
+
+BESIDE_EVERY_NS = NS_PER_S
+"""How often the power beside a counter is read: it adds no joule, and costs as much as the counter when followed."""
+
+NEWEST_NS = NS_PER_S
+"""How far back the driver's buffer of power samples is read at first."""
 
 OLDEST_STAMP_NS = 10 * NS_PER_S
 """A driver's stamp further back than this is not a time on this machine's wall clock."""
@@ -39,13 +46,20 @@ class NvmlProbe:
 
     library: an object with pynvml's functions (default: pynvml itself, of the package nvidia-ml-py).
     environ: where CUDA_VISIBLE_DEVICES and CUDA_DEVICE_ORDER are looked up (default: this process's).
+    follows_power: read the power beside a counter at each of its updates too, as a second view of the same joules.
     """
 
     domain: Domain = "gpu"
 
     def __init__(
-        self, library: Any = None, clock: Clock | None = None, environ: Mapping[str, str] | None = None
+        self,
+        library: Any = None,
+        clock: Clock | None = None,
+        environ: Mapping[str, str] | None = None,
+        *,
+        follows_power: bool = False,
     ) -> None:
+        self._beside_every_ns = None if follows_power else BESIDE_EVERY_NS
         self._library = library
         self._clock: Clock = clock or SystemClock()
         self._environ = os.environ if environ is None else environ
@@ -77,7 +91,7 @@ class NvmlProbe:
             raise self._nothing_visible(absent)
         facts = _facts(self._nvml, boards)
         for board in boards:
-            views, missing = _views(self._nvml, board, self._clock)
+            views, missing = _views(self._nvml, board, self._clock, self._beside_every_ns)
             self._views.update((view.channel.name, view) for view in views)
             absent.extend(missing)
         self._conditions = BoardConditions(self._nvml, boards, self._clock)
@@ -131,26 +145,33 @@ class _View:
     """One channel and how it is asked."""
 
     channel: Channel
-    ask: Callable[[], tuple[int, int]]
+    ask: Ask
     clock: Clock
     last_stamp_us: int = 0
 
     def read(self) -> Sequence[Reading]:
         before_ns = self.clock.monotonic_ns()
-        value, stamp_us = self.ask()
+        found = self.ask(self.last_stamp_us)
         after_ns = self.clock.monotonic_ns()
         took_ns = after_ns - before_ns
         if self.channel.method == "counter":
+            ((value, _),) = found
             return (EnergyReading(self.channel.name, before_ns, after_ns, took_ns, value * J_PER_MILLIJOULE),)
-        if stamp_us and stamp_us == self.last_stamp_us:
+        fresh = [(value, stamp_us) for value, stamp_us in found if not stamp_us or stamp_us != self.last_stamp_us]
+        if not fresh:
             return ()
-        self.last_stamp_us = stamp_us
-        time_ns = self._stamp_time_ns(stamp_us, after_ns)
-        return (PowerReading(self.channel.name, time_ns, took_ns, value * W_PER_MILLIWATT),)
+        self.last_stamp_us = fresh[-1][1]
+        anchor = take_anchor(self.clock)
+        return [
+            PowerReading(
+                self.channel.name, self._stamp_time_ns(stamp_us, after_ns, anchor), took_ns, value * W_PER_MILLIWATT
+            )
+            for value, stamp_us in fresh
+        ]
 
-    def _stamp_time_ns(self, stamp_us: int, read_at_ns: int) -> int:
+    def _stamp_time_ns(self, stamp_us: int, read_at_ns: int, anchor: WallAnchor) -> int:
         """The driver's wall-clock stamp on the monotonic clock; the end of the read where the stamp cannot be one."""
-        stamp_ns = wall_to_monotonic_ns(stamp_us * NS_PER_US, (take_anchor(self.clock),))
+        stamp_ns = wall_to_monotonic_ns(stamp_us * NS_PER_US, (anchor,))
         return stamp_ns if read_at_ns - OLDEST_STAMP_NS <= stamp_ns <= read_at_ns else read_at_ns
 
 
@@ -163,10 +184,11 @@ def _pynvml() -> Any:
         ) from error
 
 
-def _views(nvml: Any, board: Board, clock: Clock) -> tuple[list[_View], list[Absence]]:
-    """The best way of reading a board, the next one beside it, and what is missing or shared."""
-    counter, refusals = _answered(nvml, board, COUNTER)
-    power, power_refusals = _answered(nvml, board, POWER)
+def _views(nvml: Any, board: Board, clock: Clock, every_ns: int | None) -> tuple[list[_View], list[Absence]]:
+    """The best way of reading a board, the next one beside it (read `every_ns`), and what is missing or shared."""
+    newest_us = (clock.wall_ns() - NEWEST_NS) // NS_PER_US
+    counter, refusals = _answered(nvml, board, COUNTER, newest_us)
+    power, power_refusals = _answered(nvml, board, POWER, newest_us)
     best = [*counter[:1], *power]
     if not best:
         return [], [_unreadable(board, [*refusals, *power_refusals])]
@@ -174,16 +196,19 @@ def _views(nvml: Any, board: Board, clock: Clock) -> tuple[list[_View], list[Abs
     absent += [_module(board)] if best[0].scope == "module" else []
     absent += [_shared(board)] if board.mig else []
     channel = channel_of(nvml, board, best[0], "board")
-    views = [_View(channel, best[0].bound(nvml, board.handle), clock)]
-    # of the same scope: module power is no part of the GPU's counter, but the other way round
-    second = next((question for question in best[1:] if question.stamped and question.scope == best[0].scope), None)
+    views = [_View(channel, best[0].bound(nvml, board.handle), clock, newest_us if best[0].kind == "samples" else 0)]
+    # A field, since a buffer is lost to rare reads; of the same scope, since module power is no part of the GPU's counter
+    second = next((each for each in best[1:] if each.field is not None and each.scope == best[0].scope), None)
     if second is not None:
-        beside = replace(channel_of(nvml, board, second, second.kind), contained_in=channel.name)
+        beside = channel_of(nvml, board, second, second.kind)
+        beside = replace(beside, contained_in=channel.name, read_every_ns=every_ns)
         views.append(_View(beside, second.bound(nvml, board.handle), clock))
     return views, absent
 
 
-def _answered(nvml: Any, board: Board, questions: Sequence[Question]) -> tuple[list[Question], list[Exception]]:
+def _answered(
+    nvml: Any, board: Board, questions: Sequence[Question], newest_us: int
+) -> tuple[list[Question], list[Exception]]:
     """The questions that a board answers, one a kind, in the given order; and how it refused the others."""
     answered: list[Question] = []
     refusals: list[Exception] = []
@@ -191,11 +216,12 @@ def _answered(nvml: Any, board: Board, questions: Sequence[Question]) -> tuple[l
         if any(question.kind == other.kind for other in answered):
             continue
         try:
-            question.bound(nvml, board.handle)()
+            found = question.bound(nvml, board.handle)(newest_us)
         except (nvml.NVMLError, AttributeError) as error:  # AttributeError: a pynvml older than the question
             refusals.append(error)
         else:
-            answered.append(question)
+            if found:
+                answered.append(question)
     return answered, refusals
 
 

@@ -33,6 +33,7 @@ class Channel:
     max_power_w: a power that the device cannot pass, also for short phases (not the enforced limit).
     gain_std_fraction: one sigma of the unknown gain of this kind of sensor. offset_std_w: of what a calibration left
         unknown of its offset.
+    read_every_ns: how often to read it, where the schedule would read it more often than it is worth.
     wraps_at_j: a counter starts again from zero at this value. contained_in: the channel of the same domain
         that already holds these joules (core in package), so that no total adds both; it may be another probe's.
     source: for each fact, where it comes from.
@@ -51,6 +52,7 @@ class Channel:
     gain_std_fraction: float = 0.0
     wraps_at_j: float | None = None
     contained_in: str | None = None
+    read_every_ns: int | None = None
     source: Mapping[str, str] = field(default_factory=dict[str, str])
     offset_std_w: float = 0.0
 

@@ -34,6 +34,7 @@ class Gpu:
     instances: tuple[str, ...] = ()
     limits_mw: object = (200_000, 350_000)
     opens: int = 0
+    samples: Any = None
 
 
 class Code(int):
@@ -102,6 +103,17 @@ class Library:
 
     def nvmlDeviceGetMemoryInfo(self, gpu):
         return SimpleNamespace(total=80 * 2**30)
+
+    def nvmlDeviceGetSamples(self, gpu, kind, last_us):
+        if gpu.samples is None or kind != 0:
+            raise NVMLError(NOT_SUPPORTED)
+        newer = [
+            SimpleNamespace(timeStamp=stamp_us, sampleValue=SimpleNamespace(uiVal=power_mw))
+            for stamp_us, power_mw in self._value(gpu, gpu.samples) if stamp_us > last_us
+        ]  # fmt: skip
+        if not newer:
+            raise NVMLError(NOT_FOUND)
+        return UINT, newer
 
     def nvmlDeviceGetFieldValues(self, gpu, wanted):
         self._value(gpu, 0)
@@ -326,6 +338,57 @@ def test_a_stamp_that_cannot_be_a_time_gives_way_to_the_end_of_the_read(stamp_us
 def test_power_without_a_stamp_is_a_reading_each_time():
     probe, sensors, _ = opened(Gpu(energy_mj=Code(NOT_SUPPORTED)))
     assert [len(probe.read(sensors.channels[0])) for _ in range(2)] == [1, 1]
+
+
+# the driver's buffer of power samples
+
+
+def sampled_board(clock, ages_ms, **facts):
+    """A board without a counter whose driver holds samples of these ages, each of its age in watts."""
+    samples = [(clock.stamp_us() - 1000 * age_ms, 1000 * age_ms) for age_ms in ages_ms]
+    gpu = Gpu(energy_mj=Code(NOT_SUPPORTED), samples=samples, **facts)
+    return gpu, *opened(gpu, clock=clock)
+
+
+def test_the_drivers_own_samples_are_read_each_once_and_at_their_own_times():
+    clock = Clock()
+    gpu, probe, sensors, _ = sampled_board(clock, [300, 200, 100])
+    channel = sensors.channels[0]
+    assert channel.sensor == "NVML power samples"
+    read_ns = clock.now_ns
+    readings = probe.read(channel)
+    assert [reading.power_w for reading in readings] == [300.0, 200.0, 100.0]
+    assert [read_ns - reading.time_ns for reading in readings] == [300_000_000, 200_000_000, 100_000_000]
+    assert probe.read(channel) == ()
+    clock.sleep_ns(50_000_000)
+    gpu.samples.append((clock.stamp_us(), 777_000))
+    assert [reading.power_w for reading in probe.read(channel)] == [777.0]
+
+
+def test_samples_from_long_before_the_program_are_left_in_the_buffer():
+    _, probe, sensors, _ = sampled_board(Clock(), [9000, 5000, 900, 100])
+    assert [reading.power_w for reading in probe.read(sensors.channels[0])] == [900.0, 100.0]
+
+
+def test_an_empty_buffer_gives_way_to_the_power_field():
+    _, _, sensors, _ = sampled_board(Clock(), [], fields={(186, 0): (300_000, 1)})
+    assert [channel.sensor for channel in sensors.channels] == ["NVML instant power"]
+
+
+def test_a_buffer_that_fails_in_mid_run_is_a_gap():
+    gpu, probe, sensors, _ = sampled_board(Clock(), [100])
+    gpu.samples = Code(UNKNOWN)
+    with pytest.raises(ProbeRetry):
+        probe.read(sensors.channels[0])
+
+
+def test_power_beside_a_counter_is_read_once_a_second_unless_it_is_to_be_followed():
+    gpu = Gpu(fields={(186, 0): (300_000, 1)})
+    every_ns = [
+        NvmlProbe(library=Library([gpu]), clock=Clock(), environ={}, **wanted).open().channels[1].read_every_ns
+        for wanted in ({}, {"follows_power": True})
+    ]
+    assert every_ns == [1_000_000_000, None]
 
 
 # which boards

@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import time
 
+import numpy as np
 import pytest
 
+from tests.sampling.simulated import Kept
 from tests.sampling.virtual_boards import BOARD, UUID, Bench, S
+from wattvlm.sampling.schedule import PowerPlan
+from wattvlm.sensing import Channel, PowerReading
 from wattvlm.testing.nvml_library import HEAT, VirtualGpu, VirtualNvml, VirtualProcess
 
 pytestmark = pytest.mark.skipif(
@@ -76,3 +80,26 @@ def test_an_mps_server_is_told(bench):
     bench.build(board(bench, processes=(own(), VirtualProcess(2, 0.0, "nvidia-cuda-mps-server"))))
     report = bench.run(calls=1).report
     assert any("MPS" in note for note in notes(report))
+
+
+@pytest.mark.parametrize("period_ms", [100, 20])
+def test_a_driver_that_buffers_its_power_loses_no_sample_and_gives_none_twice(bench, period_ms):
+    bench.build(board(bench, has_counter=False, has_samples=True, power_period_ns=period_ms * 1_000_000))
+    run = bench.run(calls=2)
+    use = next(use for use in run.report.channels if use.in_totals)
+    assert use.channel.sensor == "NVML power samples"
+    gaps_ms = np.diff(run.recording.readings[use.channel.name].time_ns) / 1e6
+    assert gaps_ms == pytest.approx(period_ms, abs=0.01)
+    assert run.is_inside_bounds
+
+
+def test_a_buffer_that_was_overwritten_while_the_machine_slept_is_a_gap():
+    kept = Kept()
+    channel = Channel("gpu-0/board", "samples", "virtual", "gpu", "power")
+    plan = PowerPlan(channel, 0, kept)
+    for first_ns in (0, S, 60 * S):
+        readings = [PowerReading(channel.name, first_ns + number * S // 10, 0, 100.0) for number in range(10)]
+        assert len(plan.saw(first_ns + S, first_ns + S, readings)) == 10
+    ((_, from_ns, to_ns, why),) = kept.gaps
+    assert (from_ns, to_ns) == (S + 9 * S // 10, 60 * S)
+    assert "overwritten" in why

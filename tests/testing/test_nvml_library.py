@@ -175,7 +175,7 @@ print(json.dumps(items))
 def test_the_driver_keeps_a_buffer_of_power_ticks_and_gives_only_newer_ones(build, tmp_path):
     load = tmp_path / "load"
     curve = square_wave(load, time.monotonic_ns() - 14_000 * MS, steps=800)
-    ahead_ns, samples, newer, none = build(VirtualGpu(load=load, power_period_ns=20 * MS))("""
+    ahead_ns, samples, newer, none = build(VirtualGpu(load=load, power_period_ns=20 * MS, has_samples=True))("""
 ahead = time.time_ns() - time.monotonic_ns()
 kind, samples = nvmlDeviceGetSamples(gpu, NVML_TOTAL_POWER_SAMPLES, 0)
 _, newer = nvmlDeviceGetSamples(gpu, NVML_TOTAL_POWER_SAMPLES, samples[-3].timeStamp)

@@ -28,6 +28,10 @@ _LONGEST_SLEEP_NS = 100 * NS_PER_MS
 _LONGEST_PAUSE_NS = NS_PER_S
 _LEAST_PAUSE_NS = 100_000
 
+_BUFFER_EVERY_NS = 200 * NS_PER_MS
+_READINGS_OF_A_BUFFER = 3
+_OVERWRITTEN_PERIODS = 3
+_OVERWRITTEN = "the driver's buffer was overwritten before it was read"
 _TOO_BUSY = "the sampling process could not keep up: the machine was too busy"
 
 
@@ -141,12 +145,19 @@ def _energy(reading: EnergyReading, unchanged_at_ns: int) -> EnergyReading:
 
 
 class PowerPlan:
-    """A power: read twice a period (a model ten times a second); of stamped readings, each is kept once."""
+    """A power: read twice a period (a model ten times a second); of stamped readings, each is kept once.
+
+    Where the driver keeps a buffer, one read gives many: it is read once in two of them.
+    """
 
     def __init__(self, channel: Channel, now_ns: int, sink: Sink) -> None:
         period_ns = channel.update_period_ns or _UNKNOWN_POWER_PERIOD_NS
         is_model = channel.method == "model"
         self._every_ns = _MODEL_EVERY_NS if is_model else max(period_ns // 2, _SHORTEST_POWER_NS)
+        if channel.read_every_ns is not None:
+            self._every_ns = max(self._every_ns, channel.read_every_ns)
+        self._name = channel.name
+        self._sink = sink
         self._stored_at_ns = -1
         self.late_after_ns: int | None = None
         self.due_ns = now_ns
@@ -157,10 +168,20 @@ class PowerPlan:
         is_stamped = bool(readings) and readings[-1].time_ns < start_ns
         # Stamped readings come out of the driver's buffer: a late read loses none of them.
         self.late_after_ns = None if is_stamped else 4 * self._every_ns
+        self._tell_overwritten(newer)
         if newer:
             self._stored_at_ns = newer[-1].time_ns
-        self.due_ns = max(self.due_ns + self._every_ns, end_ns + self._every_ns // 2)
+        every_ns = max(self._every_ns, _BUFFER_EVERY_NS) if len(readings) > 1 else self._every_ns
+        self.due_ns = max(self.due_ns + every_ns, end_ns + every_ns // 2)
         return newer
+
+    def _tell_overwritten(self, newer: Sequence[Reading]) -> None:
+        """A gap where the driver's buffer no longer held what came after the last reading."""
+        if self._stored_at_ns < 0 or len(newer) < _READINGS_OF_A_BUFFER:
+            return
+        usual_ns = (newer[-1].time_ns - newer[0].time_ns) // (len(newer) - 1)
+        if newer[0].time_ns - self._stored_at_ns > _OVERWRITTEN_PERIODS * usual_ns:
+            self._sink.gap(self._name, self._stored_at_ns, newer[0].time_ns, _OVERWRITTEN)
 
 
 def plan_for(channel: Channel, now_ns: int, sink: Sink) -> Plan:

@@ -57,6 +57,7 @@ class VirtualGpu:
     gain: what its sensors show for each true watt or joule (1.0 is an exact board).
     counter_*, power_*: when the energy counter and the power reading change: each period from CLOCK_MONOTONIC zero plus
         phase, each tick moved by at most the jitter (under half a period), the same way in each process.
+    has_samples: the driver keeps a buffer of its last 120 power updates (nvmlDeviceGetSamples).
     instant_window_ns, average_window_ns: how far back each power is averaged; 0 is the power at the tick.
     usage: what nvmlDeviceGetPowerUsage shows, "average" or "instant"; None where the call is not supported.
     module_scope_only: power fields answer for the whole module only, as Grace Hopper's may.
@@ -84,6 +85,7 @@ class VirtualGpu:
     gain: float = 1.0
     has_counter: bool = True
     has_fields: bool = True
+    has_samples: bool = False
     counter_period_ns: int = 100_000_000
     counter_phase_ns: int = 0
     counter_jitter_ns: int = 0
@@ -202,7 +204,16 @@ def _settings(gpu: VirtualGpu) -> Iterable[tuple[str, int | str]]:
     for key in (
         *("counter_period_ns", "counter_phase_ns", "counter_jitter_ns"),
         *("power_period_ns", "power_phase_ns", "power_jitter_ns", "instant_window_ns", "average_window_ns"),
-        *("memory_bytes", "architecture", "has_counter", "has_fields", "module_scope_only", "denied", "latency_ns"),
+        *(
+            "memory_bytes",
+            "architecture",
+            "has_counter",
+            "has_fields",
+            "has_samples",
+            "module_scope_only",
+            "denied",
+            "latency_ns",
+        ),
     ):
         yield key, int(getattr(gpu, key))
     yield "gain_ppm", round((gpu.gain - 1.0) * _PPM)

@@ -61,7 +61,7 @@ struct nvmlDevice_st {
     event_t processes[MAX_EVENTS], reasons[MAX_EVENTS];
     unsigned int process_count, reason_count;
     int64_t core_clock_mhz, later_core_clock_mhz, idle_core_clock_mhz, clock_changes_at_ns, temperature_c;
-    int64_t later_limit_mw, limit_changes_at_ns, has_conditions;
+    int64_t later_limit_mw, limit_changes_at_ns, has_conditions, has_samples;
     int64_t stuck_from_ns, stuck_to_ns, falls_at_ns, falls_by_mj, flaky_ppm, noise_mw;
     unsigned int calls;
 };
@@ -265,6 +265,7 @@ static void configure_gpu(struct nvmlDevice_st *gpu, const char *key, const char
         {"idle_core_clock_mhz", &gpu->idle_core_clock_mhz}, {"clock_changes_at_ns", &gpu->clock_changes_at_ns},
         {"temperature_c", &gpu->temperature_c}, {"later_limit_mw", &gpu->later_limit_mw},
         {"limit_changes_at_ns", &gpu->limit_changes_at_ns}, {"has_conditions", &gpu->has_conditions},
+        {"has_samples", &gpu->has_samples},
         {"stuck_from_ns", &gpu->stuck_from_ns}, {"stuck_to_ns", &gpu->stuck_to_ns}, {"noise_mw", &gpu->noise_mw},
         {"falls_at_ns", &gpu->falls_at_ns}, {"falls_by_mj", &gpu->falls_by_mj}, {"flaky_ppm", &gpu->flaky_ppm},
     };
@@ -575,7 +576,7 @@ EXPORT nvmlReturn_t nvmlDeviceGetSamples(nvmlDevice_t device, nvmlSamplingType_t
     int64_t at_ns;
     nvmlReturn_t result = enter(device, value_type && count ? count : NULL, &at_ns);
     if (result != NVML_SUCCESS) return result;
-    result = energy_access(device, type == NVML_TOTAL_POWER_SAMPLES && !device->module_scope_only);
+    result = energy_access(device, device->has_samples && type == NVML_TOTAL_POWER_SAMPLES && !device->module_scope_only);
     if (result != NVML_SUCCESS) return leave(device, result);
     *value_type = NVML_VALUE_TYPE_UNSIGNED_INT;
     if (!samples) {
