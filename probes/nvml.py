@@ -197,7 +197,7 @@ def _views(nvml: Any, board: Board, clock: Clock, every_ns: int | None) -> tuple
     absent += [_shared(board)] if board.mig else []
     channel = channel_of(nvml, board, best[0], "board")
     views = [_View(channel, best[0].bound(nvml, board.handle), clock, newest_us if best[0].kind == "samples" else 0)]
-    # A field, since a buffer is lost to rare reads; of the same scope, since module power is no part of the GPU's counter
+    # A field, as rare reads lose a buffer; of the same scope, as module power is no part of the GPU's counter
     second = next((each for each in best[1:] if each.field is not None and each.scope == best[0].scope), None)
     if second is not None:
         beside = channel_of(nvml, board, second, second.kind)
