@@ -6,8 +6,8 @@ import functools
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
+from wattvlm.runtimes._answers.asked import is_model_request
 from wattvlm.runtimes._watching import Watching
-from wattvlm.runtimes.openai_stream.asked import is_model_request
 from wattvlm.runtimes.openai_stream.exchange import Exchange, Traffic, under_way
 
 Method = Callable[..., Any]

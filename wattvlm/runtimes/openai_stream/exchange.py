@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from wattvlm.runtimes import next_call_id
-from wattvlm.runtimes._image_tokens import ModelFiles, model_files
+from wattvlm.runtimes._answers.asked import Asked, asked_by
+from wattvlm.runtimes._answers.call import AnsweredCall
+from wattvlm.runtimes._answers.counts import ServerTimes
+from wattvlm.runtimes._answers.events import AnswerReader
+from wattvlm.runtimes._answers.image_tokens import ModelFiles, model_files
 from wattvlm.runtimes._watching import Watching
-from wattvlm.runtimes.openai_stream.asked import Asked, asked_by
-from wattvlm.runtimes.openai_stream.counts import ServerTimes, counts_of, times_of
-from wattvlm.runtimes.openai_stream.events import AnswerReader
 from wattvlm.runtimes.openai_stream.servers import Server, server_at
-from wattvlm.trace import DECODE, PREFILL, Mark, MarkKind, ModelFacts
-from wattvlm.units import NS_PER_MS
-
-RUNTIME_NAME = "openai_stream"
-
-TRIP_STD_NS = NS_PER_MS
-"""What lies between an event in a server of this machine and its sight here: one trip through the loopback."""
 
 under_way: ContextVar[Exchange | None] = ContextVar("wattvlm_openai_exchange", default=None)
 """The request that this thread or task is sending."""
@@ -31,8 +23,8 @@ under_way: ContextVar[Exchange | None] = ContextVar("wattvlm_openai_exchange", d
 Address = tuple[str, int]
 
 
-class Exchange:
-    """One call: begun when the request is sent, ended once. Its methods never raise.
+class Exchange(AnsweredCall):
+    """One request: begun when it is sent, ended once. Its methods never raise.
 
     is_awaited: whether the next piece of the answer is being waited for: a response that its own client closes then
     has ended, or broken off, and is not given up by its reader.
@@ -42,26 +34,12 @@ class Exchange:
         self._traffic = traffic
         self._address = address
         self._body = body
-        self._call_id = next_call_id()
-        self._lane = threading.get_ident()
-        self.reader = AnswerReader()
-        self.is_over = False
         self.is_awaited = False
-        self._start_ns = time.monotonic_ns()
-        self._mark("call_start", self._start_ns, RUNTIME_NAME)
+        super().__init__(traffic.watching)
 
     def arrived(self, chunk: bytes | str) -> None:
-        """A piece of the answer has come."""
-        now_ns = time.monotonic_ns()
+        super().arrived(chunk)
         self.is_awaited = False
-        if self.is_over:
-            return
-        try:
-            if self.reader.take(chunk, now_ns):
-                self._mark("first_token", now_ns)
-        except Exception as error:
-            self.reader.is_opaque = True
-            self._traffic.watching.fault("reading an answer", error)
 
     def broke_off(self, error: BaseException) -> None:
         """Iteration over the answer ended by an exception: the reader's own end of it, or a fault."""
@@ -80,60 +58,16 @@ class Exchange:
         now_ns = time.monotonic_ns()
         if self.is_over:
             return
-        self.is_over = True
         self._traffic.ended(self)
         try:
-            self._end(how, now_ns)
+            answer, times = self.close(how, now_ns)
+            asked = asked_by(self._body)
+            self._traffic.answered(self._address, self.reader, times, answer, self.is_split)
+            self.count(asked, answer, self._traffic.files(self._address, asked))
         except Exception as error:
             self._traffic.watching.fault("counting a request", error)
         finally:
             self._body = None
-
-    def _end(self, how: str, now_ns: int) -> None:
-        reader = self.reader
-        end_ns = reader.last_ns if not how and reader.last_ns is not None else now_ns
-        answer: Mapping[str, Any] = {} if reader.is_opaque else reader.answer()
-        times = times_of(answer)
-        first_ns, end_ns = self._first_token_ns(times, end_ns)
-        if first_ns is not None:
-            self._phases(first_ns, end_ns, times)
-        self._mark("call_end", end_ns, RUNTIME_NAME, text=how)
-        asked = asked_by(self._body)
-        self._facts(asked, answer)
-        self._traffic.answered(self._address, reader, times, answer, first_ns is not None)
-        if answer or first_ns is not None:
-            files = self._traffic.files(self._address, asked)
-            for count in counts_of(asked, answer, files):
-                self._mark("count", end_ns, count.name, count.value, count.how)
-
-    def _first_token_ns(self, times: ServerTimes | None, end_ns: int) -> tuple[int | None, int]:
-        """(when the first token was there, when the last one was), by what was seen and what the server says.
-
-        The first text may come later than the first token (letters of several tokens are held back), and it may be
-        read late; the server's own decode time, counted back from the last event, can only move it to an earlier time.
-        """
-        seen_ns = self.reader.first_ns
-        if times is None:
-            return seen_ns, end_ns
-        told_ns = max(end_ns - times.decode_ns, self._start_ns)
-        first_ns = told_ns if seen_ns is None else min(seen_ns, told_ns)
-        return first_ns, min(end_ns, first_ns + times.decode_ns)
-
-    def _phases(self, first_ns: int, end_ns: int, times: ServerTimes | None) -> None:
-        prefill_ns = self._start_ns if times is None else max(self._start_ns, first_ns - times.prefill_ns)
-        self._mark("phase_start", prefill_ns, PREFILL, TRIP_STD_NS)
-        self._mark("first_token", first_ns)
-        self._mark("phase_end", first_ns, PREFILL, TRIP_STD_NS)
-        self._mark("phase_start", first_ns, DECODE, TRIP_STD_NS)
-        self._mark("phase_end", end_ns, DECODE, TRIP_STD_NS)
-
-    def _facts(self, asked: Asked | None, answer: Mapping[str, Any]) -> None:
-        name = answer.get("model") or (asked.model if asked is not None else "")
-        if isinstance(name, str) and name:
-            self._mark("facts", self._start_ns, text=ModelFacts(name=name).to_json())
-
-    def _mark(self, kind: MarkKind, time_ns: int, name: str = "", value: float = 0.0, text: str = "") -> None:
-        self._traffic.watching.sink(Mark(time_ns, kind, self._call_id, name, self._lane, value=float(value), text=text))
 
 
 class Traffic:

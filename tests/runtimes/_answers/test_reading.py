@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.runtimes.conftest import picture
-from wattvlm.runtimes.openai_stream.asked import asked_by, image_size, is_model_request
-from wattvlm.runtimes.openai_stream.events import AnswerReader
+from wattvlm.runtimes._answers.asked import asked_by, image_size, is_model_request
+from wattvlm.runtimes._answers.events import AnswerReader
 
 STREAM = (
     b': a comment\r\n\r\ndata: {"choices":[{"delta":{"role":"assistant","content":null}}]}\r\n\r\n'

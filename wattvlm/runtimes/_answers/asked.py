@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from wattvlm.runtimes.openai_stream.events import mapping, sequence
+from wattvlm.runtimes._answers.events import mapping, sequence
 
 ENDPOINTS = ("/completions", "/responses", "/completion")
 """Ends of paths: "/chat/completions" too, and llama.cpp's own."""
@@ -44,6 +44,11 @@ def asked_by(body: bytes | str | None) -> Asked | None:
         whole = mapping(json.loads(body))
     except (ValueError, RecursionError):
         return None
+    return asked_of(whole)
+
+
+def asked_of(whole: Mapping[str, Any]) -> Asked:
+    """What a request asks for."""
     sizes = tuple(_size(address) for address in _images(whole))
     prompt = sequence(whole.get("prompt"))
     prompts = len(prompt) if prompt and isinstance(prompt[0], (str, list)) else 1  # one prompt may be a list of ids

@@ -13,7 +13,7 @@ from math import ceil, floor, sqrt
 from pathlib import Path
 from typing import Any, cast
 
-from wattvlm.runtimes._gguf_header import read_header
+from wattvlm.runtimes._answers.gguf_header import read_header
 
 Size = tuple[int, int]
 Arithmetic = Callable[["ModelFiles", "Size | None"], "int | None"]
@@ -45,6 +45,19 @@ def model_files(words: Sequence[str], folder: Path = Path()) -> ModelFiles | Non
         except (OSError, ValueError):
             continue
     return None
+
+
+def vision_part_beside(model: str) -> ModelFiles | None:
+    """The vision part in GGUF beside a language model in GGUF, where there is exactly one."""
+    found: list[ModelFiles] = []
+    try:
+        for path in sorted(Path(model).parent.glob("*.gguf")):
+            header = read_header(path)
+            if header.get("general.architecture") == "clip":
+                found.append(ModelFiles(f"{path} (the only vision part beside the model)", header, {}))
+    except (OSError, ValueError):
+        return None
+    return found[0] if len(found) == 1 else None
 
 
 def _of_folder(folder: Path) -> ModelFiles:

@@ -30,7 +30,7 @@ class AnswerReader:
         self.is_opaque = False
         self._inflate: Any = None
         self._rest = b""
-        self._events: deque[bytes] = deque(maxlen=KEPT_EVENTS)
+        self._events: deque[bytes | Mapping[str, Any]] = deque(maxlen=KEPT_EVENTS)
 
     def expect(self, content_encoding: str) -> None:
         """How the bytes are compressed, by the header of that name."""
@@ -55,6 +55,15 @@ class AnswerReader:
                 self._rest, self.is_opaque = b"", True
             return False
         return self._take_lines(now_ns)
+
+    def take_parsed(self, part: Mapping[str, Any], now_ns: int, is_event: bool) -> bool:
+        """An event of a stream, or a whole answer, that is parsed already; otherwise as `take`."""
+        self.is_stream, self.last_ns = is_event, now_ns
+        self._events.append(part)
+        is_first = is_event and self.first_ns is None and has_content(part)
+        if is_first:
+            self.first_ns = now_ns
+        return is_first
 
     def read_whole(self, content: bytes) -> None:
         """The whole answer, as the client unpacked it; its times are not known."""
@@ -88,7 +97,7 @@ class AnswerReader:
 
     def answer(self) -> Mapping[str, Any]:
         """What the server said of the whole answer: usage, timings, metrics, model; {} where nothing was understood."""
-        bodies = [self._rest] if self.is_stream is False else list(self._events)
+        bodies = list(self._events) or [self._rest]
         said: dict[str, Any] = {}
         for body in bodies:
             whole = _mapping(body)
@@ -112,7 +121,9 @@ def has_content(event: Mapping[str, Any]) -> bool:
     return isinstance(event.get("content"), str) and bool(event["content"])
 
 
-def _mapping(payload: bytes) -> Mapping[str, Any]:
+def _mapping(payload: bytes | Mapping[str, Any]) -> Mapping[str, Any]:
+    if not isinstance(payload, bytes):
+        return payload
     try:
         return mapping(json.loads(payload))
     except (ValueError, RecursionError):

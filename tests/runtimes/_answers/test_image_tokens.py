@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.runtimes import tiny_gguf
-from wattvlm.runtimes._image_tokens import ModelFiles, image_tokens, model_files
+from wattvlm.runtimes._answers.image_tokens import ModelFiles, image_tokens, model_files
 
-DEMO = Path(__file__).parents[2] / "wattvlm/demo/digits_llava"
+DEMO = Path(__file__).parents[3] / "wattvlm/demo/digits_llava"
 
 
 def _qwen(**processor: Any) -> ModelFiles:

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from wattvlm.runtimes._image_tokens import ModelFiles, image_tokens
-from wattvlm.runtimes.openai_stream.asked import Asked
-from wattvlm.runtimes.openai_stream.events import mapping
+from wattvlm.runtimes._answers.asked import Asked
+from wattvlm.runtimes._answers.events import mapping
+from wattvlm.runtimes._answers.image_tokens import ModelFiles, image_tokens
 from wattvlm.units import NS_PER_MS
 
 
