@@ -338,3 +338,15 @@ def test_a_long_run_of_twenty_thousand_calls_is_put_together() -> None:
     trace = assemble(marks)
     assert [found.tokens.output for found in trace.calls] == list(range(1, 20_001))
     assert all(names(found) == [PREPROCESS, PREFILL] for found in trace.calls)
+
+
+def test_a_phase_says_which_others_it_holds():
+    marks = [
+        Mark(0, "call_start", 1, "test"),
+        Mark(1, "phase_start", 1, "prefill", text="preprocess,vision_encode"),
+        Mark(5, "phase_end", 1, "prefill"),
+        Mark(5, "phase_start", 1, "decode"),
+        Mark(9, "call_end", 1, "test"),
+    ]
+    (call,) = assemble(marks).calls
+    assert [phase.holds for phase in call.phases] == [("preprocess", "vision_encode"), ()]

@@ -43,7 +43,7 @@ class Mark:
 
     block_start, block_end   name = the meter's label
     call_start, call_end     name = the runtime; call_end's text = how it ended ("returned", "raised ValueError")
-    phase_start, phase_end   name = the phase
+    phase_start, phase_end   name = the phase; phase_start's text = other phases that it holds, "preprocess,..."
     first_token              the first logits are ready: prefill ends, decode begins
     count                    name = a field of TokenCounts, or batch_size, images, decode_steps, peak_memory_bytes;
                              text = how it was counted
@@ -87,6 +87,7 @@ class Phase:
     """What one call did in its spans: preprocess, vision_encode, projector, prefill, decode, or the user's own name.
 
     lane: thread or stream. work_fraction: 1.0 alone; this call's share of the work where calls are packed in a batch.
+    holds: names of other phases that are inside it and could not be told from it.
     """
 
     call_id: int
@@ -94,6 +95,7 @@ class Phase:
     spans: tuple[Span, ...]
     lane: int = 0
     work_fraction: float = 1.0
+    holds: tuple[str, ...] = ()
 
     @property
     def host_spans(self) -> tuple[Span, ...]:
@@ -293,7 +295,7 @@ def _phase(call_id: int, start: Mark, end_ns: int, end_std_ns: float) -> Phase:
     clock: Literal["host", "device"] = "host" if start.device == HOST else "device"
     stds_ns = [std_ns for std_ns in (start.value, end_std_ns) if isfinite(std_ns) and std_ns > 0]
     span = Span(start.device, start.time_ns, end_ns, int(max(stds_ns, default=0)), clock)
-    return Phase(call_id, start.name, (span,), start.lane)
+    return Phase(call_id, start.name, (span,), start.lane, holds=tuple(filter(None, start.text.split(","))))
 
 
 def _merge_by_name(phases: Iterable[Phase]) -> list[Phase]:
@@ -302,7 +304,7 @@ def _merge_by_name(phases: Iterable[Phase]) -> list[Phase]:
     for phase in phases:
         known = merged.get(phase.name)
         spans = phase.spans if known is None else tuple(sorted((*known.spans, *phase.spans), key=_span_start_ns))
-        merged[phase.name] = Phase(phase.call_id, phase.name, spans, phase.lane, phase.work_fraction)
+        merged[phase.name] = replace(phase, spans=spans)
     return sorted(merged.values(), key=_phase_order)
 
 
@@ -316,7 +318,7 @@ def _phase_order(phase: Phase) -> tuple[int, int]:
 
 
 def _with_phases(call: CallTrace, phases: Iterable[Phase]) -> CallTrace:
-    own = [Phase(call.call_id, phase.name, phase.spans, phase.lane, phase.work_fraction) for phase in phases]
+    own = [replace(phase, call_id=call.call_id) for phase in phases]
     return replace(call, phases=tuple(_merge_by_name(own)))
 
 

@@ -13,6 +13,9 @@ EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.py"))
 def test_the_example_runs_and_prints_a_report(example: Path, tmp_path: Path) -> None:
     if "transformers" in example.read_text():
         pytest.importorskip("transformers", reason="needs the extra wattvlm[torch]")
+    if "openai" in example.read_text():
+        for package in ("openai", "uvicorn", "fastapi"):
+            pytest.importorskip(package, reason="needs the extra wattvlm[engines]")
     done = subprocess.run([sys.executable, example], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert "wattvlm" in done.stdout

@@ -164,6 +164,8 @@ def outside_of(block: Block, wholes: Sequence[Stretches]) -> Stretches:
 
 
 def preprocess_was_unseen(call: CallTrace) -> bool:
-    """True where a call has input that something prepared, and no preprocess was seen."""
+    """True where a call has input that something prepared, and no preprocess was seen, nor is inside another phase."""
+    if any(PREPROCESS in phase.holds for phase in call.phases):
+        return False
     counted = any(count is not None for count in (call.tokens.prompt, call.tokens.output, call.tokens.visual_input))
     return call.phase(PREPROCESS) is None and (bool(call.images) or counted)

@@ -165,4 +165,6 @@ def exact(report: Report) -> Line:
     ttft = [f"TTFT {write_duration(report.ttft_s * NS_PER_S)}"] if report.ttft_s is not None else []
     each = " a call" if calls > 1 else ""
     said = "; ".join([*([f"{words} tokens{each}"] if words else []), *map(glue, ttft)])
-    return (Span(f"Counts and times are exact: {said}."),) if said else ()
+    computed = any("computed from" in how for how in tokens.how.values())
+    claim = "Times are exact, visual tokens are computed" if computed else "Counts and times are exact"
+    return (Span(f"{claim}: {said}."),) if said else ()

@@ -50,11 +50,11 @@ class Watching:
         if self._newest_sink is not None:
             self._newest_sink(mark)
 
-    def note(self, text: str) -> None:
-        """A line for the report, once while the runtime is installed."""
-        if text not in self._told:
+    def note(self, text: str, call_id: int = 0) -> None:
+        """A line for the report: of a call, for the reports that have it; of none, once while we are installed."""
+        if call_id or text not in self._told:
             self._told.add(text)
-            self.sink(Mark(time.monotonic_ns(), "note", text=text))
+            self.sink(Mark(time.monotonic_ns(), "note", call_id, text=text))
 
     def fault(self, where: str, error: BaseException) -> None:
         """Something of ours failed: a line for the report, nothing for the user's call."""

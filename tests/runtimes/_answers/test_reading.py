@@ -7,7 +7,7 @@ import json
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.runtimes.conftest import picture
@@ -22,6 +22,7 @@ STREAM = (
 )
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, len(STREAM) - 1), unique=True))
 def test_events_may_be_cut_anywhere(cuts):
     edges = [0, *sorted(cuts), len(STREAM)]
@@ -34,6 +35,7 @@ def test_events_may_be_cut_anywhere(cuts):
     assert reader.first_ns == next(edge for edge in edges if edge > first_text)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200), st.binary(max_size=200))
 def test_no_answer_whatsoever_raises(one, two):
     reader = AnswerReader()
@@ -42,6 +44,7 @@ def test_no_answer_whatsoever_raises(one, two):
     assert isinstance(reader.answer(), dict)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_no_request_whatsoever_raises(body):
     asked_by(body)
@@ -49,12 +52,13 @@ def test_no_request_whatsoever_raises(body):
 
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "GIF", "BMP", "WEBP"])
+@settings(deadline=None)
 @given(width=st.integers(1, 300), height=st.integers(1, 300), lossless=st.booleans())
 def test_the_size_of_an_image_is_read_from_its_header(form, width, height, lossless):
     image = pytest.importorskip("PIL.Image", reason="needs pillow")
     written = io.BytesIO()
-    settings = {"lossless": lossless} if form == "WEBP" else {}
-    image.new("RGB", (width, height)).save(written, form, **settings)
+    options = {"lossless": lossless} if form == "WEBP" else {}
+    image.new("RGB", (width, height)).save(written, form, **options)
     assert image_size(written.getvalue()) == (width, height)
 
 

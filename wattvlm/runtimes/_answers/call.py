@@ -14,7 +14,7 @@ from wattvlm.runtimes._answers.counts import ServerTimes, counts_of, times_of
 from wattvlm.runtimes._answers.events import AnswerReader, mapping
 from wattvlm.runtimes._answers.image_tokens import ModelFiles
 from wattvlm.runtimes._watching import Watching
-from wattvlm.trace import DECODE, PREFILL, Mark, MarkKind, ModelFacts
+from wattvlm.trace import DECODE, PREFILL, PREPROCESS, VISION_ENCODE, Mark, MarkKind, ModelFacts
 from wattvlm.units import NS_PER_MS
 
 TRIP_STD_NS = NS_PER_MS
@@ -22,12 +22,15 @@ TRIP_STD_NS = NS_PER_MS
 
 
 class AnsweredCall:
-    """A call whose answer is read piece by piece. `arrived` never raises."""
+    """A call whose answer is read piece by piece. `arrived` never raises.
+
+    trip_std_ns: how unsure the moment is at which something happened in the engine.
+    """
 
     def __init__(self, watching: Watching, trip_std_ns: int = TRIP_STD_NS) -> None:
         self._watching = watching
         self._trip_std_ns = trip_std_ns
-        self._call_id = next_call_id()
+        self.call_id = next_call_id()
         self._lane = threading.get_ident()
         self.reader = AnswerReader()
         self.is_over = False
@@ -97,11 +100,12 @@ class AnsweredCall:
 
     def _phases(self, first_ns: int, end_ns: int, times: ServerTimes | None) -> None:
         prefill_ns = self._start_ns if times is None else max(self._start_ns, first_ns - times.prefill_ns)
-        self._mark("phase_start", prefill_ns, PREFILL, self._trip_std_ns)
+        holds = f"{PREPROCESS},{VISION_ENCODE}" if times is None else VISION_ENCODE
+        self._mark("phase_start", prefill_ns, PREFILL, self._trip_std_ns, holds)
         self._mark("first_token", first_ns)
         self._mark("phase_end", first_ns, PREFILL, self._trip_std_ns)
         self._mark("phase_start", first_ns, DECODE, self._trip_std_ns)
         self._mark("phase_end", end_ns, DECODE, self._trip_std_ns)
 
     def _mark(self, kind: MarkKind, time_ns: int, name: str = "", value: float = 0.0, text: str = "") -> None:
-        self._watching.sink(Mark(time_ns, kind, self._call_id, name, self._lane, value=float(value), text=text))
+        self._watching.sink(Mark(time_ns, kind, self.call_id, name, self._lane, value=float(value), text=text))

@@ -72,7 +72,9 @@ class _Followed:
             model = answer.get("model")
             files = vision_part_beside(model) if asked.sizes and isinstance(model, str) else None
             self._call.count(asked, answer, files)
-            self._watching.note("prefill of llama.cpp is by its own timings: it holds the vision encoder")
+            self._watching.note(
+                "prefill of llama.cpp is by its own timings; it holds the vision encoder", self._call.call_id
+            )
         except Exception as error:
             self._watching.fault("counting a call", error)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -12,7 +12,6 @@ from weakref import WeakKeyDictionary
 from wattvlm.runtimes._answers.asked import Asked, asked_by
 from wattvlm.runtimes._answers.call import AnsweredCall
 from wattvlm.runtimes._answers.counts import ServerTimes
-from wattvlm.runtimes._answers.events import AnswerReader
 from wattvlm.runtimes._answers.image_tokens import ModelFiles, model_files
 from wattvlm.runtimes._watching import Watching
 from wattvlm.runtimes.openai_stream.servers import Server, server_at
@@ -32,7 +31,7 @@ class Exchange(AnsweredCall):
 
     def __init__(self, traffic: Traffic, address: Address, body: bytes | str | None) -> None:
         self._traffic = traffic
-        self._address = address
+        self.address = address
         self._body = body
         self.is_awaited = False
         super().__init__(traffic.watching)
@@ -62,8 +61,8 @@ class Exchange(AnsweredCall):
         try:
             answer, times = self.close(how, now_ns)
             asked = asked_by(self._body)
-            self._traffic.answered(self._address, self.reader, times, answer, self.is_split)
-            self.count(asked, answer, self._traffic.files(self._address, asked))
+            self._traffic.answered(self, times, answer)
+            self.count(asked, answer, self._traffic.files(self.address, asked))
         except Exception as error:
             self._traffic.watching.fault("counting a request", error)
         finally:
@@ -81,7 +80,7 @@ class Traffic:
         self._of_response: WeakKeyDictionary[Any, Exchange] = WeakKeyDictionary()
         self._open: set[Exchange] = set()
         self._servers: dict[Address, Server] = {}
-        self._addresses: dict[Address, None] = {}
+        self._latest_calls: dict[Address, int] = {}
         self._files: dict[tuple[Address, str], ModelFiles | None] = {}
         self.watched: set[Any] = set()
         watching.on_settle.append(self.tell_of_servers)
@@ -109,34 +108,12 @@ class Traffic:
     def ended(self, exchange: Exchange) -> None:
         self._open.discard(exchange)
 
-    def answered(
-        self, address: Address, reader: AnswerReader, times: ServerTimes | None, answer: Mapping[str, Any], split: bool
-    ) -> None:
+    def answered(self, exchange: Exchange, times: ServerTimes | None, answer: Mapping[str, Any]) -> None:
         """Remember the server, and say what an answer left unknown."""
-        self._addresses.setdefault(address)
-        where = f"{address[0]}:{address[1]}"
-        if reader.is_opaque:
-            self.watching.note(
-                f"answers of {where} came in a form that only their client reads; they are not split into phases and "
-                "their tokens are not counted. Cure: ask for them without compression"
-            )
-        elif not split and answer:
-            self.watching.note(
-                f"an answer of {where} came in one piece, without times of the server: it is not split into phases. "
-                "Cure: stream=True"
-            )
-        elif split and times is None:
-            self.watching.note(
-                f"{where} tells no times of its own: prefill there begins when the request is sent and ends with the "
-                "first text, so it holds the server's queue, its work on the image and the vision encoder"
-            )
-        elif times is not None:
-            self.watching.note(f"prefill of {where} is by {times.source}: it holds the vision encoder")
-        if reader.is_stream and reader.is_done and not answer.get("usage") and not answer.get("timings"):
-            self.watching.note(
-                f"a streamed answer of {where} had no usage: its tokens are not counted (events are not tokens). "
-                "Cure: stream_options={'include_usage': True} in the request"
-            )
+        self._latest_calls[exchange.address] = exchange.call_id
+        where = f"{exchange.address[0]}:{exchange.address[1]}"
+        for line in _lines_of(exchange, times, answer):
+            self.watching.note(f"{where}: {line}", exchange.call_id)
 
     def files(self, address: Address, asked: Asked | None) -> ModelFiles | None:
         """The model's files, where image tokens must be computed: named by the request or the server's command line."""
@@ -158,14 +135,40 @@ class Traffic:
 
     def tell_of_servers(self) -> None:
         """A line for each server that answered: what it is, and where its joules are."""
-        for address in list(self._addresses):
-            self.watching.note(_line_of(self._server(address)))
+        for address, call_id in list(self._latest_calls.items()):
+            self.watching.note(_line_of(self._server(address)), call_id)
 
     def close(self) -> None:
         """End what is under way: its end is not seen any more."""
         for exchange in list(self._open):
             exchange.end("was not over when the block ended")
         self.tell_of_servers()
+
+
+def _lines_of(exchange: Exchange, times: ServerTimes | None, answer: Mapping[str, Any]) -> Iterator[str]:
+    """What a reader of the report must know of an answer."""
+    reader = exchange.reader
+    if reader.is_opaque:
+        yield (
+            "answers came in a form that only their client reads; they are not split into phases and their tokens are "
+            "not counted. Cure: ask for them without compression"
+        )
+    elif times is not None:
+        yield f"prefill is by {times.source}; it holds the vision encoder"
+    elif exchange.is_split:
+        yield (
+            "the server tells no times of its own: prefill begins when the request is sent and ends with the first "
+            "text, so it holds the server's queue, its work on the image and the vision encoder"
+        )
+    elif answer:
+        yield (
+            "an answer came in one piece, without times of the server: it is not split into phases. Cure: stream=True"
+        )
+    if reader.is_stream and reader.is_whole and not answer.get("usage") and not answer.get("timings"):
+        yield (
+            "a streamed answer had no usage: its tokens are not counted (events are not tokens). "
+            "Cure: stream_options={'include_usage': True} in the request"
+        )
 
 
 def _line_of(server: Server) -> str:

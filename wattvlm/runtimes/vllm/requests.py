@@ -8,7 +8,7 @@ from typing import Any
 
 from wattvlm.runtimes import next_call_id
 from wattvlm.runtimes._watching import Watching
-from wattvlm.trace import DECODE, PREFILL, PREPROCESS, Mark, MarkKind, ModelFacts
+from wattvlm.trace import DECODE, PREFILL, PREPROCESS, VISION_ENCODE, Mark, MarkKind, ModelFacts
 from wattvlm.units import NS_PER_S
 
 SCHEDULED = 2
@@ -78,17 +78,19 @@ class Request:
 
     def _prefilled(self, first_ns: int) -> None:
         start_ns = self._start_ns if self._scheduled_ns is None else max(self._scheduled_ns, self._start_ns)
-        self._mark("phase_start", min(start_ns, first_ns), PREFILL)
+        self._mark("phase_start", min(start_ns, first_ns), PREFILL, text=VISION_ENCODE)
         self._mark("phase_end", first_ns, PREFILL)
         self._mark("first_token", first_ns)
         self._mark("phase_start", first_ns, DECODE)
         if self._scheduled_ns is None:
             self._watching.note(
                 "vllm: prefill begins when a request enters the engine, so it holds the wait for its turn and the "
-                "vision encoder. Cure for the wait: LLM(..., disable_log_stats=False)"
+                "vision encoder. Cure for the wait: LLM(..., disable_log_stats=False)",
+                self._call_id,
             )
         else:
-            self._watching.note("vllm: prefill begins when the engine schedules a request; it holds the vision encoder")
+            line = "vllm: prefill begins when the engine schedules a request; it holds the vision encoder"
+            self._watching.note(line, self._call_id)
 
     def let_go(self, sequence: str, how: str) -> bool:
         """The front end has let go of a sequence. True where it was the call's last one."""
