@@ -39,6 +39,7 @@ NOTE = "Virtual hardware in real time; no figure is from a real board."
 class Figures:
     """One meter in one cell. errors by number of calls, as fractions of the truth; zeros: calls said to have taken 0 J.
 
+    refused: by number of calls, the share of our figures that are not resolved; the middle of their bounds counts.
     covered: share of intervals that hold the truth. added_ns: median time in the meter a call of three phases.
     core_fraction: CPU time of the process and its children, of one core, while calls ran.
     """
@@ -46,6 +47,7 @@ class Figures:
     errors: Mapping[int, tuple[float, ...]]
     zeros: int
     values: int
+    refused: Mapping[int, float]
     covered: float | None
     added_ns: float
     core_fraction: float
@@ -85,6 +87,7 @@ def _cell(sensor: str, prefill_ms: int, names: Sequence[str], folder: Path, aske
 def _figures(run: Run, folder: Path, again: bool) -> Figures:
     errors: dict[int, list[float]] = {}
     covered: list[bool] = []
+    refused: dict[int, list[bool]] = {}
     zeros = values = 0
     for session in run.sessions:
         truths_j = [call[PREFILL]["joules"] for call in session["calls"] if PREFILL in call]
@@ -95,6 +98,7 @@ def _figures(run: Run, folder: Path, again: bool) -> Figures:
             if figure is not None:
                 errors.setdefault(len(truths_j), []).append(figure[0] / truth_j - 1.0)
                 covered.append(figure[1] <= truth_j <= figure[2])
+                refused.setdefault(len(truths_j), []).append(figure[3])
         elif len(said.get(PREFILL, ())) == len(truths_j) > 0:
             errors.setdefault(len(truths_j), []).append(fmean(said[PREFILL]) / truth_j - 1.0)
             zeros += sum(1 for value in said[PREFILL] if value == 0.0)
@@ -106,6 +110,7 @@ def _figures(run: Run, folder: Path, again: bool) -> Figures:
         {calls: tuple(own) for calls, own in errors.items()},
         zeros,
         values,
+        {calls: fmean(own) for calls, own in refused.items()},
         fmean(covered) if covered else None,
         median(added) if added else float("nan"),
         sum(session["cpu_s"] for session in whole) / wall_s if wall_s else float("nan"),
@@ -159,7 +164,13 @@ def _errors(own: Figures, calls: int, zeros: bool = False) -> str:
     if not errors:
         return own.failed.partition(":")[0] if own.failed else "-"
     said_zero = f" (0 J in {100 * own.zeros / own.values:.0f} %)" if zeros and own.zeros else ""
-    return f"{100 * _rms(errors):.2g} %{said_zero}"
+    refused = f" (refused in {100 * own.refused[calls]:.0f} %)" if own.refused.get(calls) else ""
+    return f"{_percent(_rms(errors))}{said_zero}{refused}"
+
+
+def _percent(fraction: float) -> str:
+    """Two significant digits, and all digits before the point."""
+    return f"{100 * fraction:.0f} %" if fraction >= 0.095 else f"{100 * fraction:.2g} %"
 
 
 def _rms(errors: Sequence[float]) -> float:
