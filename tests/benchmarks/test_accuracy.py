@@ -102,5 +102,5 @@ def test_a_row_has_a_number_for_each_column():
 def test_the_docs_have_all_sessions_of_the_cells_that_goals_name():
     assert docs_sessions(Cell("counter-100ms", 15, 20), 400) == 400
     assert docs_sessions(Cell("mean-1s", 45, 1), 400) == 400
-    assert all(0 < docs_sessions(cell, 40) <= 40 for cell in all_cells())
+    assert all(0 <= docs_sessions(cell, 40) <= 40 for cell in all_cells())
     assert chosen(["mean-1s"], [45], [1], ["none"]) == [Cell("mean-1s", 45, 1)]
