@@ -100,7 +100,7 @@ def docs_sessions(cell: Cell, most: int) -> int:
         return most
     if SENSORS[cell.sensor].is_counter:
         return min(60 if cell.hardship in ("marks", "noise") else _DOCS_SESSIONS[cell.calls], most)
-    if cell.calls > 1 and cell.prefill_ms in (10, 2000) or (cell.calls == 100 and cell.prefill_ms != 45):
+    if (cell.calls > 1 and cell.prefill_ms in (10, 2000)) or (cell.calls == 100 and cell.prefill_ms != 45):
         return 0
     return min(8 if cell.hardship and cell.calls > 1 else _DOCS_SESSIONS_OF_POWERS[cell.calls], most)
 

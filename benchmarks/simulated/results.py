@@ -12,7 +12,7 @@ from time import monotonic
 from zlib import crc32
 
 import wattvlm
-from benchmarks.simulated.cells import Cell
+from benchmarks.simulated.cells import Cell, all_cells
 from benchmarks.simulated.outcomes import Outcome, outcome
 
 Work = tuple[Cell, int]
@@ -21,7 +21,7 @@ _MADE_OF = ("attribution", "testing", "probes", "energy.py", "trace.py", "record
 
 
 def fingerprint() -> str:
-    """A number for the code that outcomes depend on: those of two versions do not belong into one table."""
+    """A number for the code that outcomes depend on."""
     package, own = Path(wattvlm.__file__).parent, Path(__file__).parent
     files = [file for name in _MADE_OF for file in sorted({*(package / name).rglob("*.py"), package / name})]
     number = 0
@@ -31,30 +31,39 @@ def fingerprint() -> str:
     return f"{number:08x}"
 
 
-def read(path: Path) -> list[Outcome]:
-    """The outcomes of a results file, without a last line cut short; SystemExit where they are another version's."""
+def read(path: Path) -> tuple[str, list[Outcome]]:
+    """(the code's number, its outcomes) of a results file, without a last line that was cut short."""
     first, *lines = path.read_text().splitlines()
-    if json.loads(first) != {"code": fingerprint()}:
-        raise SystemExit(
-            f"{path} holds outcomes of another version of the code, and a table of both means nothing. "
-            "Cure: start a new file with --results"
-        )
     found: list[Outcome] = []
     for line in lines:
         try:
             found.append(Outcome(**json.loads(line)))
         except ValueError:
             continue
-    return found
+    return str(json.loads(first)["code"]), found
+
+
+def still_so(found: Sequence[Outcome], path: Path) -> list[Outcome]:
+    """Outcomes of other code, where one of each cell comes out the same to the last bit now; else SystemExit."""
+    cells = {cell.key: cell for cell in all_cells()}
+    for each in {each.cell: each for each in found}.values():
+        if each.cell not in cells or outcome(cells[each.cell], each.seed) != each:
+            raise SystemExit(
+                f"{path} holds outcomes of other code, under which {each.cell!r} came out otherwise; a table of both "
+                "means nothing. Cure: start a new file with --results"
+            )
+    return list(found)
 
 
 def collect(work: Sequence[Work], path: Path, *, resume: bool, jobs: int) -> list[Outcome]:
     """The outcomes of all work, those in the file included; each new one is appended to it as soon as it is there."""
     if path.exists() and path.stat().st_size and not resume:
         raise SystemExit(f"{path} is there already. Cure: --resume to go on with it, or another --results")
-    done = read(path) if path.exists() and path.stat().st_size else []
-    if not done:
-        path.write_text(json.dumps({"code": fingerprint()}) + "\n")
+    done: list[Outcome] = []
+    if path.exists() and path.stat().st_size:
+        code, done = read(path)
+        done = done if code == fingerprint() else still_so(done, path)
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in ({"code": fingerprint()}, *map(asdict, done))))
     known = {(each.cell, each.seed) for each in done}
     left = [(cell, seed) for cell, seed in work if (cell.key, seed) not in known]
     wanted = {(cell.key, seed) for cell, seed in work}
