@@ -122,6 +122,23 @@ def driver_of(channel: Channel, facts: Mapping[str, str]) -> str:
     return facts.get(f"{channel.board} driver") or (facts.get("driver", "") if channel.domain in ("gpu", "soc") else "")
 
 
+def record_of(
+    channel: Channel, records: Sequence[Calibration], facts: Mapping[str, str]
+) -> tuple[Calibration | None, str]:
+    """(the newest record that holds for a channel, or why there is none although some are of it)."""
+    own = sorted((record for record in records if record.channel == channel.name), key=lambda each: each.found_at)
+    if channel.method == "model" or not own:
+        return None, ""
+    driver = driver_of(channel, facts)
+    fitting = [record for record in own if record.driver == driver]
+    if fitting:
+        return fitting[-1], ""
+    return None, (
+        f"{channel.name}: its calibration of {own[-1].date} is of driver {own[-1].driver or 'unknown'} and this is "
+        f"{driver or 'unknown'}, so it is not used and the gain is as unsure as without it. Cure: wattvlm calibrate"
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class KnownCalibrations:
     """The records for some boards, and lines on files that could not be read."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from wattvlm.attribution.ticks import Floats
-from wattvlm.calibration import Calibration, driver_of
+from wattvlm.calibration import Calibration, record_of
 from wattvlm.recording import Gap, Readings, Recording
 from wattvlm.sensing import Channel
 from wattvlm.units import S_PER_NS
@@ -43,7 +43,7 @@ def calibrated(recording: Recording, given: Sequence[Calibration] | None = None)
     shifts_ns: dict[str, int] = {}
     notes: list[str] = []
     for channel in recording.channels:
-        record, note = _record_of(channel, records, recording)
+        record, note = record_of(channel, records, recording.host.facts)
         notes += [note] if note else []
         if record is None:
             channels.append(channel)
@@ -54,22 +54,6 @@ def calibrated(recording: Recording, given: Sequence[Calibration] | None = None)
             readings[channel.name] = _readings(channel, readings[channel.name], record, shifts_ns[channel.name])
     gaps = tuple(_moved(gap, shifts_ns.get(gap.channel, 0)) for gap in recording.gaps)
     return Calibrated(replace(recording, channels=tuple(channels), readings=readings, gaps=gaps), tuple(notes))
-
-
-def _record_of(
-    channel: Channel, records: Sequence[Calibration], recording: Recording
-) -> tuple[Calibration | None, str]:
-    """(the newest record that holds for a channel, why there is none although there are some)."""
-    own = sorted((record for record in records if record.channel == channel.name), key=lambda each: each.found_at)
-    driver = driver_of(channel, recording.host.facts)
-    fitting = [record for record in own if record.driver == driver]
-    if fitting or not own or channel.method == "model":
-        return (fitting[-1] if fitting and channel.method != "model" else None), ""
-    latest = own[-1]
-    return None, (
-        f"{channel.name}: its calibration of {latest.date} is of driver {latest.driver or 'unknown'} and this is "
-        f"{driver or 'unknown'}, so it is not used and the gain is as unsure as without it. Cure: wattvlm calibrate"
-    )
 
 
 def _channel(channel: Channel, record: Calibration) -> Channel:

@@ -16,8 +16,11 @@ from wattvlm.sensing import DOMAINS
 from wattvlm.units import format_j, format_ns, format_w
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from wattvlm.calibration import Calibration, KnownCalibrations
     from wattvlm.sampling.discovery import MachineSensors, SeenChannel
-    from wattvlm.sensing import Absence
+    from wattvlm.sensing import Absence, Channel
 
 _INDENT = 18
 _TITLES = {"gpu": "GPU", "cpu": "CPU", "ram": "RAM", "soc": "SoC", "node": "node"}
@@ -32,30 +35,35 @@ def command(as_json: bool) -> None:
 
     Exit code 0 where something can be measured, 3 where there are only models or nothing.
     """
+    from wattvlm.calibration import known_calibrations
     from wattvlm.filing import to_plain
     from wattvlm.sampling.discovery import sensors
 
     found = sensors()
+    known = known_calibrations(seen.channel.board for seen in found.channels)
     if as_json:
-        click.echo(json.dumps({"can_measure": found.can_measure, **to_plain(found)}, indent=2))
+        plain = {"can_measure": found.can_measure, **to_plain(found), "calibrations": to_plain(known.records)}
+        click.echo(json.dumps(plain, indent=2))
     else:
-        _show(found)
+        _show(found, known)
     raise SystemExit(0 if found.can_measure else COULD_NOT_MEASURE)
 
 
-def _show(found: MachineSensors) -> None:
+def _show(found: MachineSensors, known: KnownCalibrations) -> None:
     click.echo("wattvlm doctor: what this machine can measure\n")
     for seen in sorted(found.channels, key=lambda seen: DOMAINS.index(seen.channel.domain)):
         state, colour = ("modelled", "yellow") if seen.channel.method == "model" else ("measured", "green")
         if not seen.readings:
             state, colour = "silent", "red"
         _entry(state, colour, seen.channel.domain, _words(seen))
+        if calibration := calibration_words(seen.channel, known.records, found.facts):
+            _line("", "gain", "", calibration, None)
     for absence in found.absent:
         _entry("absent", "red", absence.domain, _why(absence))
         _line("", "cure", "", absence.remedy, None)
     for key, fact in sorted(found.facts.items()):
         _line("", "fact", "", f"{key}: {fact}", None)
-    for note in found.notes:
+    for note in (*found.notes, *known.notes):
         _line("", "note", "", note, None)
     click.echo()
     if found.can_measure:
@@ -81,6 +89,20 @@ def _words(seen: SeenChannel) -> str:
     if seen.call_ns is not None and channel.method != "model":
         parts.append(f"{format_ns(seen.call_ns)} a read")
     return "; ".join(parts)
+
+
+def calibration_words(channel: Channel, records: Sequence[Calibration], facts: Mapping[str, str]) -> str:
+    """Whether a channel is calibrated and how surely, or that a board is not, with the cure; "" for other sensors."""
+    from wattvlm.calibration import record_of
+
+    record, why_not = record_of(channel, records, facts)
+    if record is not None and record.gain is not None and record.gain_std_fraction is not None:
+        return f"calibrated {record.date}: {record.gain:.3f} ±{record.gain_std_fraction * 196.0:.2g} %"
+    if why_not or channel.domain != "gpu" or channel.method == "model" or channel.contained_in:
+        return why_not
+    spread = f"±{channel.gain_std_fraction * 196.0:.2g} % at 95 %"
+    found = f"period and window found {record.date}, " if record is not None else ""
+    return f"{found}not calibrated: {spread}. Cure: wattvlm calibrate with --against or --meter"
 
 
 def _why(absence: Absence) -> str:
