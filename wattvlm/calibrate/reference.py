@@ -118,10 +118,11 @@ def _columns(path: Path) -> tuple[Floats, Floats]:
                     raise ReportFormatError(
                         f"{path}: line {number + 1} is not a time and watts: {','.join(row)[:60]!r}"
                     ) from error
-    found = np.array(rows, dtype=np.float64).reshape(-1, 2)
-    if len(found) < 2 or not bool(np.all(np.isfinite(found))):
+    times = np.array([time for time, _ in rows], dtype=np.float64)
+    power_w = np.array([power for _, power in rows], dtype=np.float64)
+    if len(rows) < 2 or not bool(np.all(np.isfinite(times)) and np.all(np.isfinite(power_w))):
         raise ReportFormatError(f"{path} does not hold two columns of numbers, time and watts")
-    return found[:, 0], found[:, 1]
+    return times, power_w
 
 
 def _as_monotonic_ns(times: Floats, recording: Recording) -> NDArray[np.int64] | None:
@@ -169,7 +170,8 @@ def fit_gain(
         raise NotResolved(
             f"only {len(found)} levels of load were long enough to compare, so there is no gain. Cure: --seconds 60"
         )
-    true_w, shown_w = np.array(found, dtype=np.float64).T
+    true_w = np.array([true for true, _ in found], dtype=np.float64)
+    shown_w = np.array([shown for _, shown in found], dtype=np.float64)
     return _line(true_w, shown_w, reference, shift_ns)
 
 
@@ -215,7 +217,7 @@ def _line(true_w: Floats, shown_w: Floats, reference: Reference, shift_ns: int) 
     """The straight line through the levels, its errors from how far they lie off it and from the reference's own."""
     around = true_w - np.mean(true_w)
     squares = float(np.sum(around**2))
-    swing_w = float(np.ptp(true_w))
+    swing_w = float(np.max(true_w) - np.min(true_w))
     if swing_w < LEAST_SWING_W or not squares:
         raise NotResolved(
             f"the load moved {reference.words} by {swing_w:.1f} W only, so there is no gain. Cure: stop what else runs "
