@@ -164,8 +164,7 @@ def fit_gain(
     for start_ns, end_ns in levels_ns:
         mean_w = _level_w(channel, readings, start_ns + SETTLING_NS, end_ns - MARGIN_NS)
         if mean_w is not None:
-            true_w = reference.mean_w(mean_w[1] + shift_ns, mean_w[2] + shift_ns)
-            found.append((true_w, mean_w[0]))
+            found.append((reference.mean_w(mean_w[1] + shift_ns, mean_w[2] + shift_ns), mean_w[0]))
     if len(found) < FEWEST_LEVELS:
         raise NotResolved(
             f"only {len(found)} levels of load were long enough to compare, so there is no gain. Cure: --seconds 60"
