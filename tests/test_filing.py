@@ -24,9 +24,9 @@ from wattvlm import filing
 from wattvlm.energy import DRAWS, Energy, Provenance
 from wattvlm.errors import ReportFormatError
 from wattvlm.host import Host
-from wattvlm.recording import Readings, Recording
+from wattvlm.recording import Readings, Recording, States
 from wattvlm.report import Idle, Part, PartEnergy, Report
-from wattvlm.sensing import Channel
+from wattvlm.sensing import QUANTITIES, Channel
 from wattvlm.trace import Mark, TokenCounts
 
 Noun = Recording | Report
@@ -40,9 +40,9 @@ SCALARS: dict[Any, st.SearchStrategy[Any]] = {
 
 def anything(kind: Any) -> st.SearchStrategy[Any]:
     """Any value of a noun's field, found from its type: a field that is added later is filed and tested too."""
-    if kind in (Energy, Readings, Recording):
+    if kind in (Energy, Readings, States, Recording):
         composite: dict[Any, st.SearchStrategy[Any]] = {
-            Energy: energies(), Readings: readings(), Recording: recordings(),
+            Energy: energies(), Readings: readings(), States: states(), Recording: recordings(),
         }  # fmt: skip
         return composite[kind]
     if isinstance(kind, type) and is_dataclass(kind):
@@ -80,6 +80,13 @@ def readings(draw: st.DrawFn, channel: str = "") -> Readings:
     values = draw(st.lists(FINITE, min_size=len(times), max_size=len(times)))
     column = np.array(times, dtype=np.int64)
     return Readings(channel, column, column, np.abs(column), np.array(values, dtype=np.float64))
+
+
+@st.composite
+def states(draw: st.DrawFn) -> States:
+    seen = draw(readings(draw(st.text(max_size=8))))
+    quantity, is_own = draw(st.sampled_from(QUANTITIES)), draw(st.none() | st.booleans())
+    return States(seen.channel, quantity, seen.time_ns, seen.value, draw(INT64), draw(st.text(max_size=8)), is_own)
 
 
 @st.composite

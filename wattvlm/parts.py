@@ -86,7 +86,8 @@ class Part:
 
     duration_ns, energies: time and, by domain, joules; of a pooled row their means over all calls, a call without
     this phase counting with nothing (a domain without a sensor and without a model is not in it). calls: how many
-    calls had it. unseen: why there is nothing, e.g. "before the block"; then energies is empty and duration_ns None.
+    calls had it. idle_ns: the part of its time whose idle power is its own, where calls shared it (else None: all of
+    it). unseen: why there is nothing, e.g. "before the block"; then energies is empty and duration_ns None.
     """
 
     name: str
@@ -94,6 +95,7 @@ class Part:
     duration_ns: float | None
     energies: Mapping[Domain, PartEnergy] = field(default_factory=dict[Domain, PartEnergy])
     unseen: str = ""
+    idle_ns: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +119,19 @@ class Seen:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Idle:
-    """Power of a domain while nothing ran: watts, its 95 % interval, and for how long it was seen."""
+    """Power of a domain while nothing ran: watts, its 95 % interval, and for how long it was seen.
+
+    drift_w: how far its power was from the lowest to the highest of several quiet moments, where that is more than
+    their own errors; the interval holds all of them. gains_w: board -> watts that the 95 % half-width of its unknown
+    gain amounts to.
+    """
 
     power_w: float
     interval_w: tuple[float, float]
     seen_ns: int
     modelled: bool = False
+    drift_w: float = 0.0
+    gains_w: Mapping[str, float] = field(default_factory=dict[str, float])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

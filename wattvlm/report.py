@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import NormalDist
 from typing import Any, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
 from wattvlm import filing
-from wattvlm.energy import Energy, total
+from wattvlm.energy import DRAWS, Energy, total
 from wattvlm.errors import NotResolved
 from wattvlm.host import Host
 from wattvlm.parts import CallReport as CallReport
@@ -23,6 +27,8 @@ from wattvlm.parts import Seen as Seen
 from wattvlm.sensing import DOMAINS, Absence, Domain
 from wattvlm.trace import DECODE, PREFILL, PROJECTOR, VISION_ENCODE, ModelFacts, TokenCounts
 from wattvlm.units import J_PER_WH, NS_PER_S
+
+_SIGMAS_95 = 1.96
 
 SCHEMA_VERSION = 1
 KIND = "wattvlm report"
@@ -158,17 +164,26 @@ class Report:
                 f"{row.name} alone only {found.bounds_j[0]:.3g} to {found.bounds_j[1]:.3g} J. "
                 "Cure: more calls, a longer phase, or a faster sensor"
             )
-        return found.energy - self.idle_energy(domain, row.duration_ns or 0.0) if above_idle else found.energy
+        return found.energy - self.idle_energy(domain, _idle_ns(row)) if above_idle else found.energy
 
     def idle_energy(self, domain: Domain, duration_ns: float) -> Energy:
-        """Joules that the domain would have drawn idle for a duration; NotResolved where idle was never seen."""
+        """Joules that the domain would have drawn idle for a duration; NotResolved where idle was never seen.
+
+        Its draws are the same for every row, since one idle power is taken from all of them.
+        """
         if domain not in self.idle:
             raise NotResolved(f"idle power of the {domain} was not seen, so joules above idle are absent. "
                               "Cure: leave half a second of quiet inside or after the block")  # fmt: skip
         idle = self.idle[domain]
         seconds = duration_ns / NS_PER_S
         low_j, high_j = (power_w * seconds for power_w in idle.interval_w)
-        return Energy(idle.power_w * seconds, (low_j, high_j), "modelled" if idle.modelled else "measured")
+        return Energy(
+            idle.power_w * seconds,
+            (low_j, high_j),
+            "modelled" if idle.modelled else "measured",
+            {board: gain_w * seconds for board, gain_w in idle.gains_w.items()},
+            _normal_draws(idle.power_w, idle.interval_w, domain) * seconds,
+        )
 
     def calls_needed(self, part: str = "call", relative: float = 0.02, domains: Sequence[Domain] | None = None) -> int:
         """How many calls like these, in all, bring the half-width of a part's 95 % interval to `relative` of its value.
@@ -380,6 +395,19 @@ class Report:
         from wattvlm.renderers import render
 
         return str(render(self, "notebook"))
+
+
+def _idle_ns(row: Part) -> float:
+    return (row.duration_ns or 0.0) if row.idle_ns is None else row.idle_ns
+
+
+def _normal_draws(middle: float, interval: tuple[float, float], seed: str) -> NDArray[np.float64]:
+    """DRAWS values around a middle whose 95 % interval is the given one, in an order of their own for each seed."""
+    probabilities = (np.arange(DRAWS) + 0.5) / DRAWS
+    sigmas = np.array([NormalDist().inv_cdf(float(each)) for each in probabilities], dtype=np.float64)
+    sigmas = np.random.default_rng(list(seed.encode())).permutation(sigmas)
+    low, high = ((edge - middle) / _SIGMAS_95 for edge in interval)
+    return np.asarray(middle + np.where(sigmas < 0, -sigmas * low, sigmas * high), dtype=np.float64)
 
 
 def _sum_known(values: Any) -> int | None:

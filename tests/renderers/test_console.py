@@ -40,7 +40,7 @@ def test_phases_go_down_and_domains_across_with_value_and_interval_in_one_cell()
     table = shown(twenty_calls())
     assert words_of(line_of(table, "decode")) == "decode 2.41 s 458.0 ±4.6 270.1 ±2.9 ~33.7 ███████████████▌ 91.0 %"
     assert words_of(line_of(table, "call")) == "call 2.56 s 503.5 ±4.8 286.2 ±3.0 ~35.7"
-    assert line_of(table, "above idle").split()[2:4] == ["329.6", "±5.4"]
+    assert line_of(table, "above idle").split()[2:4] == ["329.6", "±5.0"]
 
 
 def test_decimal_points_of_a_column_stand_below_each_other():

@@ -8,7 +8,7 @@ from wattvlm.attribution.calibrated import calibrated
 from wattvlm.attribution.calls import block_of, blocks_of, calls_of_block, preprocess_was_unseen
 from wattvlm.attribution.conditions import condition_lines, seen_of
 from wattvlm.attribution.domains import Sources, sources_of
-from wattvlm.attribution.idle import idle_of, quiet_stretches
+from wattvlm.attribution.idle import drift_lines, idle_of, quiet_stretches
 from wattvlm.attribution.notes import interruption_of, lines_of, uses_of
 from wattvlm.attribution.rows import BETWEEN, BLOCK, CALL, OUTSIDE, DomainRows, Layout, domain_rows, layouts_of
 from wattvlm.attribution.windows import Stretches, clipped, duration_ns
@@ -54,6 +54,7 @@ def analyze(recording: Recording, calibrations: Sequence[Calibration] | None = N
     of_block: dict[Domain, PartEnergy] = {domain: own.block for domain, own in rows.items()}
     of_outside: dict[Domain, PartEnergy] = {domain: own.outside for domain, own in rows.items()}
     reports = tuple(_call_report(call, index, host, rows) for index, call in enumerate(calls))
+    idle = _idle(recording, trace, blocks or (block,), block, sources)
     cost = recording.sampler_cost
     return Report(
         schema_version=SCHEMA_VERSION,
@@ -62,18 +63,19 @@ def analyze(recording: Recording, calibrations: Sequence[Calibration] | None = N
         calls=reports,
         phases=_pooled_phases(calls, host, rows),
         tokens=sum_tokens([call.tokens for call in calls]),
-        total=_pooled(CALL, [call.whole for call in host.times], rows),
-        between=_pooled(BETWEEN, [call.between for call in host.times], rows),
+        total=_pooled(CALL, [call.whole for call in host.times], rows, [call.whole for call in host.calls]),
+        between=_pooled(BETWEEN, [call.between for call in host.times], rows, [call.between for call in host.calls]),
         block=_part(BLOCK, len(calls), host.block, of_block),
         outside=_part(OUTSIDE, len(calls), host.outside, of_outside),
         own_phases=_own_phases(host, rows),
-        idle=_idle(recording, trace, blocks or (block,), sources),
+        idle=idle,
         absent=(*recording.absent, *sources.absent),
         notes=(
             *lines_of(recording, trace, block, calls, sources, (host, devices)),
             *corrected.notes,
             *(line for own in rows.values() for line in own.lines),
             *condition_lines(recording, block, calls),
+            *drift_lines(idle),
         ),
         overhead=Overhead() if cost is None else Overhead(cost.core_fraction, cost.cpu_ns),
         label=block.label,
@@ -87,11 +89,13 @@ def _is_in(phase: Phase, block: Block) -> bool:
     return block.start_ns <= phase.spans[0].start_ns <= block.end_ns
 
 
-def _idle(recording: Recording, trace: Trace, blocks: Sequence[Block], sources: Sources) -> dict[Domain, Idle]:
+def _idle(
+    recording: Recording, trace: Trace, blocks: Sequence[Block], block: Block, sources: Sources
+) -> dict[Domain, Idle]:
     quiet = quiet_stretches(recording, trace, blocks)
     idle: dict[Domain, Idle] = {}
     for found in sources.domains:
-        seen = idle_of(found, recording, quiet)
+        seen = idle_of(found, recording, quiet, block)
         if seen is not None:
             idle[found.domain] = seen
     return idle
@@ -142,19 +146,22 @@ def _pooled_phases(calls: Sequence[CallTrace], host: Layout, rows: Rows) -> tupl
     if PREPROCESS not in host.order and any(preprocess_was_unseen(call) for call in calls):
         parts.append(_unseen_preprocess())
     for name in host.order:
-        part = _pooled(name, [call.phases.get(name, ()) for call in host.times], rows)
+        own, shared = ([call.phases.get(name, ()) for call in of] for of in (host.times, host.calls))
+        part = _pooled(name, own, rows, shared)
         if part is not None:
             parts.append(part)
     return tuple(parts)
 
 
-def _pooled(name: str, windows: Sequence[Stretches], rows: Rows) -> Part | None:
-    """The mean over all calls of one row; None without calls."""
+def _pooled(name: str, windows: Sequence[Stretches], rows: Rows, shared: Sequence[Stretches]) -> Part | None:
+    """The mean over all calls of one row; None without calls. shared: its time, by shares where calls overlapped."""
     if not windows:
         return None
     had = len(windows) if name in (CALL, BETWEEN) else sum(1 for each in windows if each)
     mean_ns = sum(map(duration_ns, windows)) / len(windows)
-    return Part(name, had, mean_ns, {domain: found.pooled[name] for domain, found in rows.items()})
+    shared_ns = sum(map(duration_ns, shared)) / len(windows)
+    energies = {domain: found.pooled[name] for domain, found in rows.items()}
+    return Part(name, had, mean_ns, energies, idle_ns=shared_ns if shared_ns < mean_ns else None)
 
 
 def _own_phases(host: Layout, rows: Rows) -> tuple[Part, ...]:

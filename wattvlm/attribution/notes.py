@@ -30,8 +30,7 @@ def lines_of(
     if any(layout.is_shared for layout in layouts):
         lines.append(
             "shared: model. Calls ran at the same time; joules of that time are split in equal shares a call, "
-            "which is an assumption. The block's joules are not touched by it; joules above idle are too low there, "
-            "since each call's whole time is taken as idle"
+            "which is an assumption, and so is idle power. The block's joules are not touched by it"
         )
     overlap_ns = max((call.overlap_ns for layout in layouts for call in layout.calls), default=0.0)
     if overlap_ns > OVERLAP_WORTH_SAYING_NS:
