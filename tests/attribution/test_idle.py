@@ -79,7 +79,7 @@ def test_one_idle_power_errs_in_every_row_in_the_same_way():
     assert both.half_width_j == pytest.approx(prefill.half_width_j + decode.half_width_j, rel=0.02)
     net = report.joules("call", above_idle=True)
     assert net.draws_j is not None
-    assert net.half_width_j >= report.idle_energy("gpu", 1200 * MS).half_width_j
+    assert net.half_width_j >= 0.98 * report.idle_energy("gpu", 1200 * MS).half_width_j
 
 
 def test_calls_that_run_at_the_same_time_share_one_idle():
