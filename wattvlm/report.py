@@ -220,8 +220,9 @@ class Report:
             found = row.energies.get(domain)
             if found is None or found.scatter is None:
                 raise NotResolved(
-                    f"more calls do not narrow {part} on the {domain}: only counters whose ticks are seen are pooled "
-                    "over calls, and only where calls do not overlap. Cure: a sensor with an energy counter"
+                    f"more calls do not narrow {part} on the {domain}, or it is not known how many would: it is "
+                    "known of counters whose ticks are seen, and of what was pooled over five calls and more. Cure: "
+                    "five calls that do not overlap, or a sensor with an energy counter"
                 )
             added = found.scatter if added is None else added.plus(found.scatter)
         if added is None:

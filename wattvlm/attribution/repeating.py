@@ -20,7 +20,7 @@ import numpy as np
 from wattvlm.attribution.calls import CallWindows
 from wattvlm.attribution.clusters import LARGEST_LAG_S, chain_of
 from wattvlm.attribution.counter import CounterCurve
-from wattvlm.attribution.curve import TWO_SIDED_95
+from wattvlm.attribution.curve import TWO_SIDED_95, Curve
 from wattvlm.attribution.domains import DomainCurves
 from wattvlm.attribution.mixed import Prior, fit, sums
 from wattvlm.attribution.pooled import FEWEST_CALLS, PooledRows, considered_limit_w, has_ticks
@@ -78,23 +78,25 @@ def scatters(
 ) -> dict[str, CallScatter]:
     """How the joules of each part and of the whole call scatter; empty where more calls would narrow nothing.
 
-    names: of the time between phases and of the whole call. resolved: the parts that draws resolved. Sensors that are
-    not pooled keep their bounds however many calls there are, and a model its error.
+    names: of the time between phases and of the whole call. resolved: the parts that draws resolved. What was pooled
+    scatters as its draws say; only of counters whose ticks are seen is it foretold. Sensors that are not pooled keep
+    their bounds however many calls there are, and a model its error.
     """
     between, whole = names
     counters = [curve for curve in found.curves if isinstance(curve, CounterCurve) and has_ticks(curve)]
     parts = [{**call.phases, between: call.between} for call in calls]
     alone = all(window.share == 1.0 for call in parts for windows in call.values() for window in windows)
-    if not calls or len(counters) < len(found.curves) or found.method != "measured" or not alone:
+    can_plan = len(counters) == len(found.curves)
+    if not calls or found.method != "measured" or not alone or not (can_plan or drawn is not None):
         return {}
     timeline = timeline_of(parts, block, recording.start_ns, recording.end_ns)
     if timeline is None:
         return {}
-    ran = _ran(timeline, counters, parts, drawn)
+    ran = _ran(timeline, found.curves, parts, drawn)
     readings_j = _drawn_std_j(ran, drawn, resolved, whole)
     wanted = [*ran.names, whole]
     planned: dict[str, float] = {}
-    if any(name not in readings_j for name in wanted):
+    if can_plan and any(name not in readings_j for name in wanted):
         planned = _planned_std_j(ran, counters, recording, parts, whole)
     variation = ASSUMED_VARIATION if drawn is None else drawn.variation_fraction
     calls_j, lasting_j, mean_j = _between_calls_j(ran, variation), _lasting_j(ran), _mean_j(ran)
@@ -110,13 +112,13 @@ def scatters(
 
 def _ran(
     timeline: Timeline,
-    counters: Sequence[CounterCurve],
+    curves: Sequence[Curve],
     parts: Sequence[Mapping[str, Stretches]],
     drawn: PooledRows | None,
 ) -> _Calls:
     """Powers are those that were drawn; where none were, those of the curves' middles."""
     names = timeline.kinds[: timeline.rows]
-    joules = sum((_kind_j(timeline, curve) for curve in counters), np.zeros(len(timeline.kinds)))
+    joules = sum((_kind_j(timeline, curve) for curve in curves), np.zeros(len(timeline.kinds)))
     if drawn is not None:
         joules[: len(names)] = [float(np.mean(drawn.draws_j[name])) * timeline.calls for name in names]
     power_w = np.maximum(joules, 0.0) / np.maximum(_kind_seconds(timeline), S_PER_NS)
@@ -124,7 +126,7 @@ def _ran(
     return _Calls(timeline, np.asarray(power_w, np.float64), np.array(each, dtype=np.float64))
 
 
-def _kind_j(timeline: Timeline, curve: CounterCurve) -> Floats:
+def _kind_j(timeline: Timeline, curve: Curve) -> Floats:
     joules = curve.middle_j(timeline.end_ns) - curve.middle_j(timeline.start_ns)
     return np.asarray(np.bincount(timeline.kind, joules, len(timeline.kinds)), np.float64)
 
