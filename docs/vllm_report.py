@@ -105,13 +105,21 @@ def requested(url: str, server: subprocess.Popen[bytes]) -> wattvlm.Report:
     return m.report
 
 
+def calls_of(report: wattvlm.Report) -> str:
+    """The report without what it says of the machine: its processor and its sensors."""
+    lines = str(report).splitlines()
+    sensors = [number for number, line in enumerate(lines) if line.startswith(("●", "◐", "○"))]
+    notes = next((number for number, line in enumerate(lines) if line.startswith("note")), len(lines))
+    return "\n".join([lines[0], *lines[2 : sensors[0] if sensors else notes], *lines[notes:], ""])
+
+
 def main() -> None:
     reports: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
         make_model(Path(folder))
         os.chdir(folder)
         for report in (in_process(), served()):
-            reports.append(f"{report}\n")
+            reports.append(calls_of(report))
     Path(__file__).with_suffix(".txt").write_text("\n\n".join(reports))
 
 

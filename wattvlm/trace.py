@@ -43,7 +43,7 @@ class Mark:
 
     block_start, block_end   name = the meter's label
     call_start, call_end     name = the runtime; call_end's text = how it ended ("returned", "raised ValueError")
-    phase_start, phase_end   name = the phase; phase_start's text = other phases that it holds, "preprocess,..."
+    phase_start, phase_end   name = the phase; phase_start's text = phases that it holds, "preprocess,vision_encode"
     first_token              the first logits are ready: prefill ends, decode begins
     count                    name = a field of TokenCounts, or batch_size, images, decode_steps, peak_memory_bytes;
                              text = how it was counted
@@ -87,7 +87,7 @@ class Phase:
     """What one call did in its spans: preprocess, vision_encode, projector, prefill, decode, or the user's own name.
 
     lane: thread or stream. work_fraction: 1.0 alone; this call's share of the work where calls are packed in a batch.
-    holds: names of other phases that are inside it and could not be told from it.
+    holds: names of other phases that the call has too, in this one or beside it, and that could not be told apart.
     """
 
     call_id: int

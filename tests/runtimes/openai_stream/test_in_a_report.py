@@ -31,14 +31,14 @@ def ask(server: RunningServer) -> None:
         response.read()
 
 
-def test_a_request_has_joules_tokens_and_the_servers_name(gpu, llama_server: RunningServer):
+def test_a_request_has_phases_tokens_and_the_servers_name(gpu, llama_server: RunningServer):
     with wattvlm.meter(probes=gpu) as m:
         for _ in range(3):
             ask(llama_server)
     report = m.report
     assert [call.runtime for call in report.calls] == ["openai_stream"] * 3
     assert report.calls[0].tokens.visual_input == tiny_gguf.VISUAL_TOKENS
-    assert float(report.joules_per_request) > 0
+    assert [part.name for part in report.calls[0].phases] == ["prefill", "decode"]
     assert any(f"process {llama_server.pid}" in note for note in report.notes)
     assert any("timings of the server" in note for note in report.notes)
     assert "exact: 16 visual" not in str(report)

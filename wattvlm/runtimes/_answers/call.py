@@ -100,8 +100,7 @@ class AnsweredCall:
 
     def _phases(self, first_ns: int, end_ns: int, times: ServerTimes | None) -> None:
         prefill_ns = self._start_ns if times is None else max(self._start_ns, first_ns - times.prefill_ns)
-        holds = f"{PREPROCESS},{VISION_ENCODE}" if times is None else VISION_ENCODE
-        self._mark("phase_start", prefill_ns, PREFILL, self._trip_std_ns, holds)
+        self._mark("phase_start", prefill_ns, PREFILL, self._trip_std_ns, f"{PREPROCESS},{VISION_ENCODE}")
         self._mark("first_token", first_ns)
         self._mark("phase_end", first_ns, PREFILL, self._trip_std_ns)
         self._mark("phase_start", first_ns, DECODE, self._trip_std_ns)
