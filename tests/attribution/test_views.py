@@ -1,5 +1,7 @@
 """What a sensor saw of each segment: weights are integrals of its kernel over the segment, whatever the kernel is."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -14,7 +16,9 @@ BEFORE = np.array([[-1, 0, 1, 2, -1, -1]])
 
 def segments():
     none = np.zeros((1, 6), dtype=np.int64)
-    return Segments(START_S, END_S, none, none, SHAPE, BEFORE, none, np.zeros((1, 6)))
+    return Segments(
+        START_S, END_S, none, none, SHAPE, BEFORE, none, np.zeros((1, 6)), np.zeros((1, 6)), np.ones((1, 6))
+    )
 
 
 def integrated(lag_s, column, row):
@@ -42,7 +46,7 @@ def test_a_boundary_that_moves_changes_a_value_by_the_kernel_times_the_differenc
         start_s, end_s = START_S.copy(), END_S.copy()
         start_s[0, column] += moved_s
         end_s[0, column - 1] += moved_s
-        later = Segments(start_s, end_s, own.kind, own.row, own.shape, own.before, own.offset, own.boundary_std_s)
+        later = replace(own, start_s=start_s, end_s=end_s)
         change_j = (later.weights(view, 0.0) - own.weights(view, 0.0)) @ power_w
         expected_j = own.at_boundaries(view, 0.0, 1e-3)[:, :, column] * moved_s
         assert change_j == pytest.approx(expected_j * (power_w[column - 1] - power_w[column]), abs=1e-9)

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wattvlm.attribution.ticks import Floats, Ticks, seconds_since
 from wattvlm.attribution.timeline import Indices, Timeline
@@ -104,8 +105,10 @@ def joined_chain(clusters: Sequence[Clusters], counted_j: Floats, timeline: Time
     """The chain of clusters, at least one, whose kinds are still numbered over all that the timeline could have."""
     kept = [own for own in clusters if len(own)]
     used = np.unique(np.concatenate([np.unique(own.segments.kind) for own in kept]))
-    pairs = np.unique(np.concatenate([np.unique(own.segments.offset) for own in kept]))
-    pairs = pairs[pairs >= 0]
+    offsets = np.concatenate([np.ravel(own.segments.offset) for own in kept])
+    pairs, boundaries = np.unique(offsets[offsets >= 0], return_counts=True)
+    has_met = np.concatenate([np.ravel(_has_met(own.segments)) for own in kept])
+    met_share = np.bincount(np.searchsorted(pairs, offsets[has_met]), minlength=len(pairs)) / boundaries
     numbered = tuple(
         replace(
             own,
@@ -119,7 +122,14 @@ def joined_chain(clusters: Sequence[Clusters], counted_j: Floats, timeline: Time
     )
     base = used % len(timeline.kinds)
     of_row = np.where(base < timeline.rows, base, -1)
-    return Chain(numbered, counted_j, of_row, used >= _HEAD_SLOPES * len(timeline.kinds), len(pairs), mean_w)
+    return Chain(numbered, counted_j, of_row, used >= _HEAD_SLOPES * len(timeline.kinds), boundaries, met_share, mean_w)
+
+
+def _has_met(segments: Segments) -> NDArray[np.bool_]:
+    """True for boundaries with a segment of no length beside them, (J, S)."""
+    is_empty = segments.end_s <= segments.start_s
+    left = np.take_along_axis(is_empty, np.maximum(segments.before, 0), axis=1)
+    return np.asarray((segments.offset >= 0) & (is_empty | left), np.bool_)
 
 
 def segments_of(timeline: Timeline, spans: Spans, origin_ns: int) -> Segments:
@@ -142,6 +152,7 @@ def segments_of(timeline: Timeline, spans: Spans, origin_ns: int) -> Segments:
     has_boundary = exists & (column > 0)
     pair = timeline.kind[np.maximum(member - 1, 0)] * kinds + timeline.kind[member]
     length = np.where(exists, 1.0, 0.0)
+    longer_s, length_s2 = timeline.lengths
     levels = Segments(
         start_s[member] * length,
         end_s[member] * length,
@@ -151,6 +162,8 @@ def segments_of(timeline: Timeline, spans: Spans, origin_ns: int) -> Segments:
         np.where(has_boundary, column - 1, -1),
         np.where(has_boundary, pair, -1),
         np.where(has_boundary, timeline.start_std_ns[member] * S_PER_NS, 0.0),
+        np.where(exists, longer_s[member], 0.0),
+        np.where(exists, length_s2[member], np.inf),
     )
     slopes = [
         _slope_column(timeline, start_s, end_s, segment, variant, shape, kind[:, :1])
@@ -172,7 +185,7 @@ def _slope_column(
         np.where(exists, start_s[member], 0.0), np.where(exists, end_s[member], 0.0),
         np.where(exists, timeline.kind[member] + variant * len(timeline.kinds), other),
         np.where(exists, timeline.row[member], -1), np.where(exists, shape, LEVEL), none, none,
-        np.zeros(member.shape),
+        np.zeros(member.shape), np.zeros(member.shape), np.full(member.shape, np.inf),
     )  # fmt: skip
 
 
@@ -187,6 +200,8 @@ def _beside(*parts: Segments) -> Segments:
         np.concatenate([each.before for each in parts], axis=1),
         np.concatenate([each.offset for each in parts], axis=1),
         np.concatenate([each.boundary_std_s for each in parts], axis=1),
+        np.concatenate([each.longer_s for each in parts], axis=1),
+        np.concatenate([each.length_s2 for each in parts], axis=1),
     )
 
 

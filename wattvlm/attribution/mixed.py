@@ -1,16 +1,21 @@
-"""The linear mixed model of several calls: mean powers by kind, and how each segment differs from its kind's.
+"""The linear mixed model of several calls: mean powers by kind, and how each segment and boundary differs from these.
 
-For a cluster with joules y above its first tick, A the seconds of each segment before each tick, and X its kinds,
+For a cluster with values y, A what its rows show of a watt in each segment, X the kinds of these, and D what they show
+of a second by which each boundary is late, (P_left - P_right) k(t),
 
-    y = A (X mu + b) + n0 - n,    b ~ N(0, spread^2),    n ~ N(0, noise),
+    y = A (X mu + b) + D (delta + Y Delta + Lambda) + n,    b ~ N(0, spread^2),  delta ~ N(0, jitter^2 + stated^2)
 
-so y ~ N(A X mu, V) with V = A spread^2 A' + noise + noise0. Given V, mu is a least-squares problem; b and n given mu
-and y are normal as well. The joules of a part of the calls that ran are sums of A (X mu + b) and of counted bodies,
-moved by the noise at the bodies' ends: normal given mu, with a mean that is linear in mu.
+where Delta belongs to each kind of boundary (Y), Lambda is what remains of the lag, and n is noise, of each row and of
+all rows of a cluster together. So y ~ N(G theta, V) with theta = (mu, Lambda, Delta), G = [A X, D 1, D Y] and
+V = A spread^2 A' + D (jitter^2 + stated^2) D' + noise. Given V, theta is a least-squares problem; b, delta and n given
+theta and y are normal as well. The joules of a part of the calls that ran are sums over its segments and counted
+bodies, moved by P_left delta and -P_right delta at its true boundaries: normal given theta, with a mean that is linear
+in theta.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,134 +27,316 @@ from wattvlm.attribution.views import Chain, Clusters
 SLOPE_STD_FRACTION = 0.05
 """One sigma of slopes, in largest powers over SLOPE_S: 35 W in 100 ms on a board of 700 W."""
 
+GAP_STD_FRACTION = 0.1
+"""One sigma of what time between phases draws beside time between calls, in largest powers, if these are alike."""
+
+SAME_LENGTH_STD_S = 20e-6
+"""Segments that are alike are taken to differ in length by this much at least, one sigma."""
+
+SMALLEST_JITTER_S = 1e-7
+
+LEAST_OVER_S = 0.2e-3
+"""A tick this close to a boundary sees a part of what the boundary is off, at least; more where jitter is larger."""
+
 
 @dataclass(frozen=True, slots=True)
 class Prior:
     """Powers lie in [0, limit_w]; before that cut their prior is a wide normal, all but flat between the ends.
 
-    is_slope: the kinds that are slopes; these are around 0.
+    is_slope: the kinds that are slopes; these are around 0. lag_std_s: one sigma of what remains of the lag.
+    offset_std_s: one sigma of each of the offsets of the kinds of boundaries. jitter_std_s (offsets,): one sigma of
+    how much the mean of all boundaries of a kind is off, since each of them is off on its own. is_gap, gap_w: kinds of
+    time between phases, and what they draw if it is about what is drawn between calls; None where it may be anything.
     """
 
     limit_w: float
     is_slope: NDArray[np.bool_]
+    lag_std_s: float
+    offset_std_s: float
+    jitter_std_s: Floats
+    is_gap: NDArray[np.bool_]
+    gap_w: float | None
 
     @property
-    def mean_w(self) -> Floats:
-        return np.where(self.is_slope, 0.0, self.limit_w / 2)
+    def mean(self) -> Floats:
+        powers_w = np.where(self.is_slope, 0.0, self.limit_w / 2)
+        if self.gap_w is not None:
+            powers_w = np.where(self.is_gap, self.gap_w, powers_w)
+        return np.concatenate([powers_w, np.zeros(1 + len(self.jitter_std_s))])
 
     @property
     def precision(self) -> Floats:
-        return np.where(self.is_slope, SLOPE_STD_FRACTION * self.limit_w, self.limit_w) ** -2.0
+        powers_w = np.where(self.is_slope, SLOPE_STD_FRACTION * self.limit_w, self.limit_w)
+        if self.gap_w is not None:
+            powers_w = np.where(self.is_gap, GAP_STD_FRACTION * self.limit_w, powers_w)
+        offset_s = np.hypot(self.offset_std_s, self.jitter_std_s)
+        return np.concatenate([powers_w, [self.lag_std_s], offset_s]) ** -2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What the covariance follows from: lag_s, spread_w (one sigma by kind), jitter_s (one sigma of each boundary)."""
+
+    lag_s: float
+    spread_w: Floats
+    jitter_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What the clusters say of theta: the sums of G' V^-1 G, G' V^-1 y and y' V^-1 y, and of log |V|."""
+
+    precision: Floats
+    moment: Floats
+    squares: float
+    log_determinant: float
 
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """Mean powers given lag and spread: their mean and precision, and the logarithm of the marginal likelihood."""
+    """Theta: its mean and precision, and the logarithm of the marginal likelihood."""
 
-    mean_w: Floats
+    mean: Floats
     precision: Floats
     log_likelihood: float
 
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """Joules of each row summed over calls, given mean powers mu: constant_j + per_w mu, with a covariance."""
+    """Joules of each row summed over calls, given theta: constant_j + per_unknown theta, with a covariance.
+
+    moved_j: to be added to per_unknown where offsets of boundaries are the marks', not the power's.
+    """
 
     constant_j: Floats
-    per_w: Floats
+    per_unknown: Floats
+    moved_j: Floats
     covariance_j2: Floats
 
 
 @dataclass(frozen=True, slots=True)
-class _Solved:
-    """One array of clusters at one lag and spread: A, and A X and y whitened by the Cholesky factor of V."""
+class Model:
+    """A chain, the usual powers (at boundaries), and a weight of each cluster: 1 where it fits, less where not."""
 
-    seen: Floats
-    spread_w2: Floats
-    white_design: Floats
-    white_joules: Floats
-    factor: Floats
-    log_determinant: float
+    chain: Chain
+    power_w: Floats
+    weights: tuple[Floats, ...]
+
+    def evidence(self, setting: Setting) -> Evidence:
+        """What all clusters say of theta."""
+        size = self.chain.kinds + 1 + self.chain.offsets
+        precision, moment = np.zeros((size, size)), np.zeros(size)
+        squares = log_determinant = 0.0
+        for clusters, weight in self._parts():
+            solved = _solved(self, clusters, weight, setting)
+            rows: Floats = np.reshape(solved.white_design, (-1, size))
+            values: Floats = np.ravel(solved.white_values)
+            precision += np.transpose(rows) @ rows
+            moment += values @ rows
+            squares += float(values @ values)
+            log_determinant += 2.0 * float(np.sum(np.log(np.diagonal(solved.factor, axis1=1, axis2=2))))
+            log_determinant -= 2.0 * solved.jitter.log_likelihood
+        return Evidence(precision, moment, squares, log_determinant)
+
+    def misfits(self, setting: Setting, mean: Floats) -> list[Floats]:
+        """For each cluster, the squared distance of what was read from what theta says, in sigmas."""
+        solved = (_solved(self, clusters, weight, setting) for clusters, weight in self._parts())
+        return [np.sum((each.white_values - each.white_design @ mean) ** 2, axis=1) for each in solved]
+
+    def sums(self, setting: Setting) -> Sums:
+        """Joules of each row of the calls that ran, as they follow from theta and the readings."""
+        rows, size = len(self.chain.counted_j), self.chain.kinds + 1 + self.chain.offsets
+        constant_j: Floats = np.array(self.chain.counted_j, dtype=np.float64)
+        per_unknown, moved_j, covariance_j2 = np.zeros((rows, size)), np.zeros((rows, size)), np.zeros((rows, rows))
+        for clusters, weight in self._parts():
+            solved = _solved(self, clusters, weight, setting)
+            parts = _parts_of(self, clusters, weight, setting, solved)
+            known = parts.covariance(clusters, solved)
+            white: Floats = np.asarray(np.linalg.solve(solved.factor, np.swapaxes(known, 1, 2)), np.float64)
+            flat: Floats = np.reshape(white, (-1, rows))
+            constant_j += np.ravel(solved.white_values) @ flat + parts.expected_j
+            per_unknown[:, : self.chain.kinds] += parts.per_kind(clusters, self.chain.kinds)
+            per_unknown -= np.transpose(flat) @ np.reshape(solved.white_design, (-1, size))
+            moved_j[:, self.chain.kinds + 1 :] += parts.per_offset(clusters, solved, self.chain.offsets)
+            covariance_j2 += parts.variance(solved) - np.transpose(flat) @ flat
+        return Sums(constant_j, per_unknown, moved_j, covariance_j2)
+
+    def _parts(self) -> Iterator[tuple[Clusters, Floats]]:
+        return zip(self.chain.clusters, self.weights)
 
 
-def fit(chain: Chain, weights: tuple[Floats, ...], lag_s: float, spread_w: Floats, prior: Prior) -> Fit:
-    """Mean powers and marginal likelihood. weights: of each cluster, 1 where it fits, less where it does not."""
-    precision: Floats = np.eye(chain.kinds) * prior.precision
-    moment: Floats = prior.mean_w * prior.precision
-    squares = float(moment @ prior.mean_w)
-    log_determinant = -float(np.sum(np.log(prior.precision)))
-    for clusters, weight in zip(chain.clusters, weights):
-        solved = _solved(clusters, weight, lag_s, spread_w, chain.kinds)
-        rows: Floats = np.reshape(solved.white_design, (-1, chain.kinds))
-        joules: Floats = np.ravel(solved.white_joules)
-        precision = precision + np.transpose(rows) @ rows
-        moment = moment + joules @ rows
-        squares += float(joules @ joules)
-        log_determinant += solved.log_determinant
-    mean_w: Floats = np.asarray(np.linalg.solve(precision, moment), np.float64)
+def posterior(evidence: Evidence, prior: Prior) -> Fit:
+    """Theta given what the clusters say of it and its prior."""
+    precision = evidence.precision + np.diag(prior.precision)
+    moment = evidence.moment + prior.mean * prior.precision
+    mean: Floats = np.asarray(np.linalg.solve(precision, moment), np.float64)
+    squares = evidence.squares + float(np.sum(prior.mean**2 * prior.precision)) - float(moment @ mean)
     _, of_precision = np.linalg.slogdet(precision)
-    log_likelihood = -0.5 * (log_determinant + of_precision + squares - float(moment @ mean_w))
-    return Fit(mean_w, precision, log_likelihood)
+    log_determinant = evidence.log_determinant + of_precision - float(np.sum(np.log(prior.precision)))
+    return Fit(mean, precision, -0.5 * (log_determinant + squares))
 
 
-def misfits(chain: Chain, weights: tuple[Floats, ...], lag_s: float, spread_w: Floats, mean_w: Floats) -> list[Floats]:
-    """For each cluster, the squared distance of what was counted from what the mean powers say, in sigmas."""
-    found: list[Floats] = []
-    for clusters, weight in zip(chain.clusters, weights):
-        solved = _solved(clusters, weight, lag_s, spread_w, chain.kinds)
-        found.append(np.sum((solved.white_joules - solved.white_design @ mean_w) ** 2, axis=1))
-    return found
+@dataclass(frozen=True, slots=True)
+class _Solved:
+    """One array of clusters at one setting.
+
+    boundary (B,): the columns whose starts are boundaries. effects (J, M, S + B): A and D times the root of delta's
+    covariance, side by side, with variances (J, S + B); G and y whitened by the Cholesky factor of V.
+    """
+
+    boundary: NDArray[np.intp]
+    jitter: _Jitter
+    effects: Floats
+    variances: Floats
+    white_design: Floats
+    white_values: Floats
+    factor: Floats
 
 
-def sums(chain: Chain, weights: tuple[Floats, ...], lag_s: float, spread_w: Floats) -> Sums:
-    """Joules of each row of the calls that ran, as they follow from the mean powers and the counter."""
-    rows = len(chain.counted_j)
-    constant_j: Floats = np.array(chain.counted_j, dtype=np.float64)
-    covariance_j2: Floats = np.zeros((rows, rows))
-    per_w: Floats = np.zeros((rows, chain.kinds))
-    for clusters, weight in zip(chain.clusters, weights):
-        solved = _solved(clusters, weight, lag_s, spread_w, chain.kinds)
-        is_row = clusters.segments.row[:, :, None] == np.arange(rows)
-        of_row = np.asarray(is_row * clusters.seconds(lag_s)[:, :, None], np.float64)
-        per_w += np.einsum("jsr,jsk->rk", of_row, clusters.is_kind(chain.kinds), optimize=True)
-        first = (clusters.first_row[:, None] == np.arange(rows)) / weight[:, None] ** 0.5
-        last = (clusters.last_row[:, None] == np.arange(rows)) / weight[:, None] ** 0.5
-        first_j2, last_j2 = clusters.shared_noise, _last_noise_j2(clusters)
-        known = np.einsum("jsr,js,jms->jrm", of_row, solved.spread_w2, solved.seen, optimize=True)
-        scale = weight[:, None, None] ** -0.5
-        known += scale * (first * first_j2[:, None])[:, :, None] * clusters.real[:, None, :]
-        known += scale * (last * last_j2[:, None])[:, :, None] * _is_last(clusters)[:, None, :]
-        white: Floats = np.asarray(np.linalg.solve(solved.factor, np.swapaxes(known, 1, 2)), np.float64)
-        constant_j += np.einsum("jmr,jm->r", white, solved.white_joules)
-        per_w -= np.einsum("jmr,jmk->rk", white, solved.white_design, optimize=True)
-        covariance_j2 += np.einsum("jsr,js,jsq->rq", of_row, solved.spread_w2, of_row, optimize=True)
-        covariance_j2 += np.einsum("jr,j,jq->rq", first, first_j2, first)
-        covariance_j2 += np.einsum("jr,j,jq->rq", last, last_j2, last)
-        covariance_j2 -= np.einsum("jmr,jmq->rq", white, white, optimize=True)
-    return Sums(constant_j, per_w, covariance_j2)
+def _over_s(setting: Setting) -> float:
+    return max(LEAST_OVER_S, 3**0.5 * setting.jitter_s)
 
 
-def _is_last(clusters: Clusters) -> Floats:
-    """1 in each cluster's last row that is a tick."""
-    rows = clusters.real.shape[1]
-    return np.asarray(np.arange(rows) == np.sum(clusters.real, axis=1)[:, None] - 1, np.float64)
-
-
-def _last_noise_j2(clusters: Clusters) -> Floats:
-    return np.asarray(np.sum(clusters.own_noise * _is_last(clusters), axis=1), np.float64)
-
-
-def _solved(clusters: Clusters, weight: Floats, lag_s: float, spread_w: Floats, kinds: int) -> _Solved:
-    seen = clusters.weights(lag_s)
-    spread_w2 = np.asarray(spread_w[clusters.segments.kind] ** 2 / weight[:, None], np.float64)
-    covariance = (seen * spread_w2[:, None, :]) @ np.swapaxes(seen, 1, 2)
+def _solved(model: Model, clusters: Clusters, weight: Floats, setting: Setting) -> _Solved:
+    own, kinds = clusters.segments, model.chain.kinds
+    seen = clusters.weights(setting.lag_s, 3**0.5 * setting.jitter_s)
+    boundary = np.flatnonzero(np.any(own.before >= 0, axis=0))
+    at = clusters.at_boundaries(setting.lag_s, _over_s(setting))[:, :, boundary]
+    left_w, right_w = _powers_beside(model, clusters, boundary)
+    at = at * (left_w - right_w)[:, None, :]
+    jitter = _jitter(clusters, boundary, setting.jitter_s)
+    effects = np.concatenate([seen, at @ jitter.root_s], axis=2)
+    variances = np.concatenate([setting.spread_w[own.kind] ** 2, np.ones(at[:, 0].shape)], axis=1) / weight[:, None]
+    covariance = (effects * variances[:, None, :]) @ np.swapaxes(effects, 1, 2)
     both = clusters.real[:, :, None] * clusters.real[:, None, :]
     covariance += both * (clusters.shared_noise / weight)[:, None, None]
-    own = np.where(clusters.real, clusters.own_noise / weight[:, None], 1.0)
-    covariance += own[:, :, None] * np.eye(own.shape[1])
-    factor = np.linalg.cholesky(covariance)
-    design = seen @ clusters.is_kind(kinds)
-    values = (clusters.values * clusters.real)[:, :, None]
-    white: Floats = np.asarray(np.linalg.solve(factor, np.concatenate([design, values], axis=2)), np.float64)
-    log_determinant = 2.0 * float(np.sum(np.log(np.diagonal(factor, axis1=1, axis2=2))))
-    return _Solved(seen, spread_w2, white[:, :, :-1], white[:, :, -1], np.asarray(factor, np.float64), log_determinant)
+    noise = np.where(clusters.real, clusters.own_noise / weight[:, None], 1.0)
+    covariance += noise[:, :, None] * np.eye(noise.shape[1])
+    factor = np.asarray(np.linalg.cholesky(covariance), np.float64)
+    is_offset = own.offset[:, boundary, None] == np.arange(model.chain.offsets)
+    expected = at @ jitter.mean_s[:, :, None]
+    values = (clusters.values * clusters.real)[:, :, None] - expected
+    columns = [seen @ clusters.is_kind(kinds), np.sum(at, axis=2, keepdims=True), at @ is_offset, values]
+    white: Floats = np.asarray(np.linalg.solve(factor, np.concatenate(columns, axis=2)), np.float64)
+    return _Solved(boundary, jitter, effects, variances, white[:, :, :-1], white[:, :, -1], factor)
+
+
+@dataclass(frozen=True, slots=True)
+class _Jitter:
+    """How much boundaries are off, given their marks: a mean (J, B) and a root of the covariance (J, B, B), in seconds.
+
+    log_likelihood: of the lengths of segments by the marks.
+    """
+
+    mean_s: Floats
+    root_s: Floats
+    log_likelihood: float
+
+
+def _jitter(clusters: Clusters, boundary: NDArray[np.intp], jitter_s: float) -> _Jitter:
+    """Segments that are alike have lengths that differ by a variance of their own, and by what their ends are off.
+
+    So one that is longer than its like by the marks has ends that are off inwards, as far as its like do not differ.
+    """
+    own = clusters.segments
+    real = own.before[:, boundary] >= 0
+    variance_s2 = np.where(real, jitter_s**2 + own.boundary_std_s[:, boundary] ** 2, 0.0)
+    columns = np.arange(own.kind.shape[1])
+    ends = (own.before[:, boundary, None] == columns).astype(np.float64)
+    starts = (boundary[:, None] == columns) * real[:, :, None]
+    both = (np.sum(ends, axis=1) > 0) & (np.sum(starts, axis=1) > 0) & np.isfinite(own.length_s2)
+    longer = np.swapaxes((ends - starts) * both[:, None, :], 1, 2)
+    natural_s2 = own.length_s2 - np.sum(longer**2 * variance_s2[:, None, :], axis=2)
+    natural_s2 = np.maximum(np.where(both, natural_s2, 1.0), SAME_LENGTH_STD_S**2)
+    spread = longer * variance_s2[:, None, :]
+    of_lengths = spread @ np.swapaxes(longer, 1, 2) + natural_s2[:, :, None] * np.eye(len(columns))
+    factor = np.asarray(np.linalg.cholesky(of_lengths), np.float64)
+    white = np.asarray(np.linalg.solve(factor, np.concatenate([spread, own.longer_s[:, :, None]], axis=2)), np.float64)
+    gain, longer_white = white[:, :, :-1], white[:, :, -1]
+    least_s2 = SMALLEST_JITTER_S**2 * np.eye(len(boundary))
+    covariance = variance_s2[:, :, None] * np.eye(len(boundary)) - np.swapaxes(gain, 1, 2) @ gain + least_s2
+    of_each = np.log(np.diagonal(factor, axis1=1, axis2=2)) + 0.5 * longer_white**2
+    return _Jitter(
+        -np.sum(gain * longer_white[:, :, None], axis=1),
+        np.asarray(np.linalg.cholesky(covariance), np.float64),
+        -float(np.sum(np.where(both, of_each, 0.0))),
+    )
+
+
+def _powers_beside(model: Model, clusters: Clusters, boundary: NDArray[np.intp]) -> tuple[Floats, Floats]:
+    """Usual powers before and after each boundary, (J, B) each."""
+    own = clusters.segments
+    left = np.take_along_axis(own.kind, np.maximum(own.before[:, boundary], 0), axis=1)
+    return model.power_w[left], model.power_w[own.kind[:, boundary]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What rows are made of, for one array of clusters.
+
+    of_effects (J, S + B, rows): joules of each row for a unit of each effect. of_boundaries (J, B, rows): for each
+    second of delta. expected_j (rows,): of what boundaries are off on average, given their marks. first, last
+    (J, rows): 1 where a counted body ends at the first, begins at the last reading, and the variances of these.
+    """
+
+    of_effects: Floats
+    of_boundaries: Floats
+    expected_j: Floats
+    first: Floats
+    last: Floats
+    first_j2: Floats
+    last_j2: Floats
+    is_last: Floats
+
+    def covariance(self, clusters: Clusters, solved: _Solved) -> Floats:
+        """Of the joules of rows with the values, (J, rows, M)."""
+        spread = np.swapaxes(self.of_effects * solved.variances[:, :, None], 1, 2)
+        known: Floats = spread @ np.swapaxes(solved.effects, 1, 2)
+        known += (self.first * self.first_j2[:, None])[:, :, None] * clusters.real[:, None, :]
+        known += (self.last * self.last_j2[:, None])[:, :, None] * self.is_last[:, None, :]
+        return known
+
+    def variance(self, solved: _Solved) -> Floats:
+        """Of the joules of rows before anything was read, (rows, rows)."""
+        rows = self.first.shape[1]
+        spread: Floats = np.reshape(self.of_effects * solved.variances[:, :, None], (-1, rows))
+        found = np.transpose(spread) @ np.reshape(self.of_effects, (-1, rows))
+        found += np.transpose(self.first * self.first_j2[:, None]) @ self.first
+        return np.asarray(found + np.transpose(self.last * self.last_j2[:, None]) @ self.last, np.float64)
+
+    def per_kind(self, clusters: Clusters, kinds: int) -> Floats:
+        """Joules of rows for each watt of each kind, (rows, kinds)."""
+        rows, columns = self.first.shape[1], clusters.segments.kind.shape[1]
+        of_segments: Floats = np.reshape(self.of_effects[:, :columns], (-1, rows))
+        return np.asarray(np.transpose(of_segments) @ np.reshape(clusters.is_kind(kinds), (-1, kinds)), np.float64)
+
+    def per_offset(self, clusters: Clusters, solved: _Solved, offsets: int) -> Floats:
+        """Joules of rows for each second of each offset, (rows, offsets)."""
+        of_boundaries: Floats = np.reshape(self.of_boundaries, (-1, self.first.shape[1]))
+        is_offset = clusters.segments.offset[:, solved.boundary, None] == np.arange(offsets)
+        return np.asarray(np.transpose(of_boundaries) @ np.reshape(is_offset, (-1, offsets)), np.float64)
+
+
+def _parts_of(model: Model, clusters: Clusters, weight: Floats, setting: Setting, solved: _Solved) -> _Parts:
+    own, rows = clusters.segments, np.arange(len(model.chain.counted_j))
+    of_segments = (own.row[:, :, None] == rows) * clusters.seconds(setting.lag_s)[:, :, None]
+    share = clusters.share_of_boundaries(setting.lag_s, _over_s(setting))[:, solved.boundary]
+    left_w, right_w = _powers_beside(model, clusters, solved.boundary)
+    left_row = np.take_along_axis(own.row, np.maximum(own.before[:, solved.boundary], 0), axis=1)
+    right_row = own.row[:, solved.boundary]
+    of_boundaries = (left_row[:, :, None] == rows) * (share * left_w)[:, :, None]
+    of_boundaries = of_boundaries - (right_row[:, :, None] == rows) * (share * right_w)[:, :, None]
+    real_rows = np.sum(clusters.real, axis=1)
+    is_last = np.arange(clusters.real.shape[1]) == real_rows[:, None] - 1
+    last_noise = clusters.own_noise[np.arange(len(clusters)), real_rows - 1]
+    of_jitter = np.swapaxes(solved.jitter.root_s, 1, 2) @ of_boundaries
+    return _Parts(
+        np.asarray(np.concatenate([of_segments, of_jitter], axis=1), np.float64),
+        np.asarray(of_boundaries, np.float64),
+        np.einsum("jb,jbr->r", solved.jitter.mean_s, of_boundaries),
+        np.asarray(clusters.first_row[:, None] == rows, np.float64),
+        np.asarray(clusters.last_row[:, None] == rows, np.float64),
+        clusters.shared_noise / weight,
+        last_noise / weight,
+        np.asarray(is_last, np.float64),
+    )

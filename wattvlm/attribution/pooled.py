@@ -90,7 +90,7 @@ def pooled_rows(
     if len(counters) < len(found.curves) or found.method != "measured" or not _are_alike(calls):
         return None
     parts = [{**call.phases, between: call.between} for call in calls]
-    timeline = timeline_of(parts, block, recording.start_ns, recording.end_ns)
+    timeline = timeline_of(parts, block, recording.start_ns, recording.end_ns, between)
     if timeline is None:
         return None
     solved: list[tuple[CounterCurve, PooledDraws]] = []
@@ -98,7 +98,7 @@ def pooled_rows(
         own = _solved(curve, timeline, between, recording)
         if own is None:
             return None
-        solved.append((curve, replace(own, joules=_with_unsure_boundaries(own.joules, timeline))))
+        solved.append((curve, own))
     return _rows(found, timeline, solved)
 
 
@@ -186,8 +186,8 @@ def _rows(found: DomainCurves, timeline: Timeline, solved: Sequence[tuple[Counte
     lags = " to ".join(dict.fromkeys(format_ns(lag_s / S_PER_NS) for lag_s in ends))
     variation = float(np.mean([own.variation_fraction for _, own in solved]))
     line = (
-        f"{words} phases: pooled over {timeline.calls} calls (95 %, for the calls that ran, if boundaries and edges of "
-        f"power are sharp to 0.1 ms); the sensor's clock is off by {lags}; powers vary by {variation * 100:.2g} % from "
+        f"{words} phases: pooled over {timeline.calls} calls (95 %, for the calls that ran; boundaries "
+        f"off by {np.mean([own.jitter_s for _, own in solved]) * 1e3:.2f} ms, kinds by {np.mean([own.offset_s for _, own in solved]) * 1e3:.2f}); the sensor's clock is off by {lags}; powers vary by {variation * 100:.2g} % from "
         "call to call"
     )
     return PooledRows(

@@ -1,230 +1,151 @@
 """Joules of the calls that ran from several calls together: joint draws, and what they rest on.
 
-Lag (a shift common to all marks against the sensor) and variation (how much powers differ from segment to segment of
-one kind) are not known. Both lie on a grid that is refined where the marginal likelihood is large; draws take a pair by
-its weight, then mean powers, then joules of each part given these. Draws with powers outside of [0, limit] are
-dropped. Clusters that do not fit (a preempted call) count with less weight, once the others have set the scale.
+Draws take a setting (see `settings`) by its weight, then mean powers, what remains of the lag and the offsets of
+boundaries, then joules of each part given these. Draws with powers outside of [0, limit] or a lag beyond LARGEST_LAG_S
+are dropped. Clusters that do not fit (a preempted call) count with less weight, once the others have set the scale.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import product
+from math import exp
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wattvlm.attribution.clusters import LARGEST_LAG_S
-from wattvlm.attribution.mixed import Fit, Prior, Sums, fit, misfits, sums
+from wattvlm.attribution.mixed import Fit, Model, Prior, Sums, posterior
+from wattvlm.attribution.settings import Choice, Search, misfit_weights, search
 from wattvlm.attribution.ticks import Floats
 from wattvlm.attribution.views import Chain
 from wattvlm.energy import DRAWS
 
-VARIATIONS = (0.002, 0.006, 0.012, 0.02, 0.03, 0.045, 0.07, 0.11, 0.17, 0.3)
-"""One sigma of powers from call to call, as fractions."""
-
-IDLE_VARIATIONS = (0.01, 0.05, 0.2)
-"""The same for the time between phases and outside of calls, which varies for reasons of its own."""
-
-FIRST = (0.045, 0.05)
-COARSE_LAGS = 11
-FINE_LAGS = 9
-MOST_LIKELY = 12
-"""So many variations at most are taken with every lag: those of the largest likelihood."""
-
-MOST_REFINEMENTS = 4
-WORTH_KEEPING = 6.0
-"""Settings whose log likelihood is lower than the best by more than this have no weight that counts."""
-
-MOST_CLUSTERS_SEARCHED = 128
-"""Lag and variation are taken from this many clusters, spread over the recording; more would only cost time."""
-
 MOST_SETTINGS = 16
+MOST_CLUSTERS_SOLVED = 8_192
+"""So many clusters at most are solved over all drawn settings: with more clusters, settings differ by less."""
+
+FEWEST_SETTINGS = 4
 FIRST_CANDIDATES = 4 * DRAWS
 FEWEST_ACCEPTED = 1 / 250
 """Where fewer drawn powers than this lie within the limits, the readings say next to nothing of them."""
 
-UNUSUAL_SIGMAS = 3.0
-
-Variation = tuple[float, float]
-"""One sigma of powers as fractions: inside phases, and where nothing runs."""
-
-Setting = tuple[float, Variation]
-"""A lag in seconds and a variation."""
-
 
 @dataclass(frozen=True, slots=True)
 class PooledDraws:
-    """Joules summed over calls, (DRAWS, rows), with the lag in seconds and the variation of powers they rest on."""
+    """Joules summed over calls, (DRAWS, rows), and means of what they rest on.
+
+    lag_s: of the marks against the sensor. variation_fraction: of powers from call to call. jitter_s, offset_s: one
+    sigma of each boundary, and of each kind of boundary in all calls.
+    """
 
     joules: Floats
     lag_s: float
     variation_fraction: float
+    jitter_s: float
+    offset_s: float
 
 
 @dataclass(frozen=True, slots=True)
-class _Model:
-    """A chain with what is known of its powers. usual_w: of each kind; idle: which kinds are no phase's."""
+class _Drawn:
+    """One setting, solved with all clusters."""
 
-    chain: Chain
+    choice: Choice
+    fit: Fit
+    sums: Sums
     prior: Prior
-    idle: NDArray[np.bool_]
-    usual_w: Floats
-    weights: tuple[Floats, ...]
-
-    def spread_w(self, variation: Variation) -> Floats:
-        fraction = np.where(self.chain.is_slope, 0.0, np.where(self.idle, variation[1], variation[0]))
-        return np.asarray(fraction * self.usual_w, np.float64)
-
-    def fit(self, lag_s: float, variation: Variation) -> Fit:
-        return fit(self.chain, self.weights, lag_s, self.spread_w(variation), self.prior)
-
-    def sums(self, lag_s: float, variation: Variation) -> Sums:
-        return sums(self.chain, self.weights, lag_s, self.spread_w(variation))
-
-    def likelihoods(self, lags: Floats, variation: Variation) -> Floats:
-        return np.array([self.fit(float(lag), variation).log_likelihood for lag in lags])
-
-    def with_usual_w(self, mean_w: Floats) -> _Model:
-        """The same with powers that were found, none so small that it could not vary."""
-        least_w = 0.2 * self.chain.mean_w
-        return replace(self, usual_w=np.minimum(np.maximum(mean_w, least_w), self.prior.limit_w))
 
 
 def pooled_draws(chain: Chain, limit_w: float, idle_rows: Sequence[int], seed: int) -> PooledDraws | None:
-    """Joint draws of each row's joules summed over calls; None where what was counted says too little of them.
+    """Joint draws of each row's joules summed over calls; None where what was read says too little of them.
 
     idle_rows: rows of time in which no phase runs.
     """
     chance = np.random.default_rng(seed)
     idle = np.isin(chain.of_row, [-1, *idle_rows])
     ones = tuple(np.ones(len(own)) for own in chain.clusters)
-    model = _Model(chain, Prior(limit_w, chain.is_slope), idle, np.full(chain.kinds, chain.mean_w), ones)
-    searched, lag_s, variation = _tuned(_thinned(model))
-    settings, weights = _settings(searched, lag_s, variation)
-    if _is_at_an_end(settings, weights):
+    model = Model(chain, np.full(chain.kinds, chain.mean_w), ones)
+    found, choices = search(model, limit_w, idle)
+    drawn = _solved(model, found, _picked(choices, chain, chance))
+    shares = np.array([exp(each.choice.log_weight) for each in drawn])
+    shares = shares / np.sum(shares)
+    lags = np.array([each.choice.lag_s + float(each.fit.mean[chain.kinds]) for each in drawn])
+    if float(np.sum(shares[np.abs(lags) > 0.999 * LARGEST_LAG_S])) > 0.5:
         return None
-    model = replace(model, usual_w=searched.usual_w)
-    model = replace(model, weights=_weights(model, searched.fit(lag_s, variation).mean_w, lag_s, variation))
-    joules = _drawn(model, settings, weights, chance)
+    joules = _drawn(drawn, shares, chain.kinds, chance)
     if joules is None:
         return None
-    mean_lag_s = sum(weight * lag for weight, (lag, _) in zip(weights, settings))
-    mean_variation = sum(weight * each[0] for weight, (_, each) in zip(weights, settings))
-    return PooledDraws(joules, float(mean_lag_s), float(mean_variation))
+    variation = sum(exp(each.log_weight) * each.variation_fraction for each in choices)
+    jitter_s = sum(exp(each.log_weight) * each.jitter_s for each in choices)
+    offset_s = sum(exp(each.log_weight) * each.offset_std_s for each in choices)
+    return PooledDraws(joules, float(shares @ lags), variation, jitter_s, offset_s)
 
 
-def _is_at_an_end(settings: Sequence[Setting], weights: Floats) -> bool:
-    """True where the marks seem to be off by more than the lags that are considered."""
-    far = sum(weight for weight, (lag_s, _) in zip(weights, settings) if abs(lag_s) > 0.999 * LARGEST_LAG_S)
-    return bool(far > 0.5)
+def _picked(choices: Sequence[Choice], chain: Chain, chance: np.random.Generator) -> list[Choice]:
+    """At most as many settings as can be solved, taken evenly by weight; each then stands for the same share."""
+    clusters = sum(map(len, chain.clusters))
+    most = min(MOST_SETTINGS, max(FEWEST_SETTINGS, MOST_CLUSTERS_SOLVED // max(clusters, 1)))
+    if len(choices) <= most:
+        return list(choices)
+    ends = np.cumsum([exp(choice.log_weight) for choice in choices])
+    at = (np.arange(most) + chance.random()) / most * ends[-1]
+    picked, counts = np.unique(np.minimum(np.searchsorted(ends, at), len(choices) - 1), return_counts=True)
+    return [
+        replace(own, log_weight=float(np.log(count / most)))
+        for own, count in ((choices[int(index)], int(count)) for index, count in zip(picked, counts))
+    ]
 
 
-def _thinned(model: _Model) -> _Model:
-    """The model of at most MOST_CLUSTERS_SEARCHED clusters."""
-    every = sum(map(len, model.chain.clusters)) / MOST_CLUSTERS_SEARCHED
-    if every <= 1.0:
-        return model
-    chosen = [np.unique(np.arange(0, len(own), every).astype(np.int64)) for own in model.chain.clusters]
-    clusters = tuple(own.chosen(which) for own, which in zip(model.chain.clusters, chosen))
-    weights = tuple(own[which] for own, which in zip(model.weights, chosen))
-    return replace(model, chain=replace(model.chain, clusters=clusters), weights=weights)
+def _solved(model: Model, found: Search, choices: Sequence[Choice]) -> list[_Drawn]:
+    """The settings solved with all clusters; these get their weights at the likeliest of the settings."""
+    best = max(choices, key=lambda choice: choice.log_weight)
+    model = Model(model.chain, found.model.power_w, model.weights)
+    fitted = found.fit(best.lag_s, best.place)
+    every = found.with_model(model)
+    weights = misfit_weights(model, every.setting(best.lag_s, best.place), fitted.mean)
+    every = found.with_model(Model(model.chain, model.power_w, weights))
+    drawn: list[_Drawn] = []
+    sums: dict[tuple[float, tuple[int, int, int]], Sums] = {}
+    for choice in choices:
+        key = choice.lag_s, choice.place
+        if key not in sums:
+            sums[key] = every.model.sums(every.setting(*key))
+        prior = every.prior(choice.place, choice.offset, choice.gap)
+        drawn.append(_Drawn(choice, posterior(every.evidence(*key), prior), sums[key], prior))
+    return drawn
 
 
-def _tuned(model: _Model) -> tuple[_Model, float, Variation]:
-    """(the model with its usual powers and weights, the best lag, the best variation)."""
-    model = model.with_usual_w(model.fit(0.0, FIRST).mean_w)
-    lags = np.linspace(-LARGEST_LAG_S, LARGEST_LAG_S, COARSE_LAGS)
-    lag_s = float(lags[np.argmax(model.likelihoods(lags, FIRST))])
-    model = model.with_usual_w(model.fit(lag_s, FIRST).mean_w)
-    variation = FIRST
-    for _ in range(2):
-        variation = _best_variation(model, lag_s, variation)
-        model = replace(model, weights=_weights(model, model.fit(lag_s, variation).mean_w, lag_s, variation))
-        if all(bool(np.all(own == 1.0)) for own in model.weights):
-            break
-    return model.with_usual_w(model.fit(lag_s, variation).mean_w), lag_s, variation
-
-
-def _best_variation(model: _Model, lag_s: float, variation: Variation) -> Variation:
-    """The best variation inside phases, then the best one where nothing runs, then again inside phases."""
-
-    def likelihood(each: Variation) -> float:
-        return model.fit(lag_s, each).log_likelihood
-
-    variation = max(((own, variation[1]) for own in VARIATIONS), key=likelihood)
-    variation = max(((variation[0], idle) for idle in IDLE_VARIATIONS), key=likelihood)
-    return max(((own, variation[1]) for own in VARIATIONS), key=likelihood)
-
-
-def _weights(model: _Model, mean_w: Floats, lag_s: float, variation: Variation) -> tuple[Floats, ...]:
-    """1 for clusters that fit as well as most do; for others what brings them to the edge of the usual."""
-    clusters = model.chain.clusters
-    ones = tuple(np.ones(len(own)) for own in clusters)
-    distances = misfits(model.chain, ones, lag_s, model.spread_w(variation), mean_w)
-    rows = [np.sum(own.real, axis=1) for own in clusters]
-    scale = max(float(np.median(np.concatenate([each / count for each, count in zip(distances, rows)]))), 1e-12)
-    return tuple(
-        np.minimum(1.0, scale * (count + UNUSUAL_SIGMAS * np.sqrt(2.0 * count)) / np.maximum(distance, 1e-12))
-        for distance, count in zip(distances, rows)
-    )
-
-
-def _settings(model: _Model, lag_s: float, variation: Variation) -> tuple[list[Setting], Floats]:
-    """The pairs of lag and variation that count, and their weights."""
-    lags = _refined_lags(model, variation)
-    best_lag_s = float(lags[np.argmax(model.likelihoods(lags, variation))])
-    everywhere = list(product(VARIATIONS, IDLE_VARIATIONS))
-    likelihoods = np.array([model.fit(best_lag_s, each).log_likelihood for each in everywhere])
-    least = max(np.sort(likelihoods)[-MOST_LIKELY], np.max(likelihoods) - WORTH_KEEPING)
-    kept = [each for each, found in zip(everywhere, likelihoods) if found >= least]
-    settings: list[Setting] = [(float(lag), each) for lag in lags for each in kept]
-    found = np.array([model.fit(*setting).log_likelihood for setting in settings])
-    weights = np.exp(found - np.max(found))
-    return settings, weights / np.sum(weights)
-
-
-def _refined_lags(model: _Model, variation: Variation) -> Floats:
-    """Evenly spaced lags over the stretch that counts, at least four of them within it."""
-    lags = np.linspace(-LARGEST_LAG_S, LARGEST_LAG_S, COARSE_LAGS)
-    for _ in range(MOST_REFINEMENTS):
-        likelihoods = model.likelihoods(lags, variation)
-        counts = np.flatnonzero(likelihoods > np.max(likelihoods) - WORTH_KEEPING)
-        low, high = max(counts[0] - 1, 0), min(counts[-1] + 1, len(lags) - 1)
-        lags = np.linspace(lags[low], lags[high], FINE_LAGS)
-        if len(counts) >= 4:
-            break
-    return np.asarray(lags, np.float64)
-
-
-def _drawn(model: _Model, settings: Sequence[Setting], weights: Floats, chance: np.random.Generator) -> Floats | None:
+def _drawn(drawn: Sequence[_Drawn], shares: Floats, kinds: int, chance: np.random.Generator) -> Floats | None:
     """DRAWS rows of joules whose powers all lie between 0 and the limit; None where hardly any does."""
-    chosen, counts = np.unique(chance.choice(len(settings), size=MOST_SETTINGS, p=weights), return_counts=True)
-    shares = counts / MOST_SETTINGS
-    if len(settings) <= MOST_SETTINGS:
-        chosen, shares = np.arange(len(settings)), weights
-    used = [settings[int(index)] for index in chosen]
-    solved = [(model.fit(*setting), model.sums(*setting)) for setting in used]
     for candidates in (FIRST_CANDIDATES, round(DRAWS / FEWEST_ACCEPTED)):
         wanted = chance.multinomial(candidates, shares)
-        accepted = [
-            _candidates(fitted, summed, int(count), model.prior, chance)
-            for (fitted, summed), count in zip(solved, wanted)
-        ]
-        draws = np.concatenate(accepted)
-        if len(draws) >= DRAWS:
-            return np.asarray(draws[chance.permutation(len(draws))[:DRAWS]], np.float64)
+        joules = np.concatenate([_candidates(each, int(count), kinds, chance) for each, count in zip(drawn, wanted)])
+        if len(joules) >= DRAWS:
+            return np.asarray(joules[chance.permutation(len(joules))[:DRAWS]], np.float64)
     return None
 
 
-def _candidates(fitted: Fit, summed: Sums, count: int, prior: Prior, chance: np.random.Generator) -> Floats:
-    """Joules of rows for as many drawn mean powers as lie within the limits."""
-    factor: Floats = np.transpose(np.asarray(np.linalg.cholesky(fitted.precision), np.float64))
-    noise: Floats = chance.standard_normal((len(fitted.mean_w), count))
-    mean_w: Floats = fitted.mean_w + np.transpose(np.asarray(np.linalg.solve(factor, noise), np.float64))
-    mean_w = mean_w[np.all(((mean_w >= 0.0) & (mean_w <= prior.limit_w)) | prior.is_slope, axis=1)]
-    values, vectors = np.linalg.eigh(summed.covariance_j2)
+def _candidates(drawn: _Drawn, count: int, kinds: int, chance: np.random.Generator) -> Floats:
+    """Joules of rows for as many drawn thetas as lie within the limits.
+
+    Whether an offset of a kind of boundary is the mark's (and moves joules) or the power's (which follows the mark
+    late) cannot be read from any sensor: each is taken in half of the draws. What the mean of all boundaries of a kind
+    is off because each of them is, is the marks' in all draws.
+    """
+    fit, sums, prior = drawn.fit, drawn.sums, drawn.prior
+    factor: Floats = np.transpose(np.asarray(np.linalg.cholesky(fit.precision), np.float64))
+    noise: Floats = chance.standard_normal((len(fit.mean), count))
+    theta: Floats = fit.mean + np.transpose(np.asarray(np.linalg.solve(factor, noise), np.float64))
+    powers_w, remains_s = theta[:, :kinds], theta[:, kinds]
+    possible = np.all(((powers_w >= 0.0) & (powers_w <= prior.limit_w)) | prior.is_slope, axis=1)
+    theta = theta[possible & (np.abs(drawn.choice.lag_s + remains_s) <= LARGEST_LAG_S)]
+    values, vectors = np.linalg.eigh(sums.covariance_j2)
     root: Floats = np.asarray(vectors * np.sqrt(np.maximum(values, 0.0)), np.float64)
-    noise = chance.standard_normal((len(mean_w), len(root)))
-    return np.asarray(summed.constant_j + mean_w @ np.transpose(summed.per_w) + noise @ np.transpose(root), np.float64)
+    noise = chance.standard_normal((len(theta), len(root)))
+    offset_s2, jitter_s2 = prior.offset_std_s**2, prior.jitter_std_s**2
+    of_marks = jitter_s2 / (offset_s2 + jitter_s2)
+    split_s = np.sqrt(of_marks * offset_s2) * chance.standard_normal((len(theta), len(of_marks)))
+    marks_s = of_marks * theta[:, kinds + 1 :] + split_s
+    is_marks = chance.random((len(theta), 1)) < 0.5
+    moved_j = np.where(is_marks, theta[:, kinds + 1 :], marks_s) @ np.transpose(sums.moved_j[:, kinds + 1 :])
+    joules = sums.constant_j + theta @ np.transpose(sums.per_unknown) + moved_j + noise @ np.transpose(root)
+    return np.asarray(joules, np.float64)

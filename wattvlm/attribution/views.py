@@ -74,6 +74,11 @@ class CounterView:
         return CounterView(self.tick_s[which])
 
 
+def _mean_up_to(view: View, time_s: Floats, over_s: float) -> Floats:
+    """K on average over +- over_s around times."""
+    return (view.summed_up_to(time_s + over_s) - view.summed_up_to(time_s - over_s)) / (2.0 * over_s)
+
+
 @dataclass(frozen=True, slots=True)
 class Segments:
     """S columns of J clusters, (J, S) each: segments in order of time, of no length where there is none, then slopes.
@@ -81,6 +86,8 @@ class Segments:
     kind: of the power; row: the part of calls whose joules these are, or -1; shape: LEVEL, or a slope beside the level
     of the same segment. before: the column on the other side of the boundary at a segment's start, or -1 where a
     cluster has none; offset: the kind of that boundary, or -1; boundary_std_s: how unsure it is said to be, one sigma.
+    longer_s: how much longer a segment is than its like, by the marks; length_s2: the variance of that, infinite where
+    it says nothing.
     """
 
     start_s: Floats
@@ -91,12 +98,19 @@ class Segments:
     before: Indices
     offset: Indices
     boundary_std_s: Floats
+    longer_s: Floats
+    length_s2: Floats
 
-    def weights(self, view: View, lag_s: float) -> Floats:
-        """What each row shows of a watt in each column, (J, M, S), the marks shifted by a lag."""
+    def weights(self, view: View, lag_s: float, over_s: float = 0.0) -> Floats:
+        """What each row shows of a watt in each column, (J, M, S), the marks shifted by a lag.
+
+        Of segments whose ends lie anywhere within +- over_s of where they are marked, the mean.
+        """
         low_s, high_s = self.start_s + lag_s, self.end_s + lag_s
         low, high = view.up_to(low_s), view.up_to(high_s)
         found: Floats = high - low
+        if over_s > 0.0:
+            found = _mean_up_to(view, high_s, over_s) - _mean_up_to(view, low_s, over_s)
         sloped = np.flatnonzero(np.any(self.shape != LEVEL, axis=0))
         if len(sloped):
             low_s, high_s, shape = low_s[:, sloped], high_s[:, sloped], self.shape[:, None, sloped]
@@ -104,7 +118,7 @@ class Segments:
             summed = view.summed_up_to(high_s) - view.summed_up_to(low_s)
             from_start = (length_s * high[:, :, sloped] - summed) / SLOPE_S
             to_end = (summed - length_s * low[:, :, sloped]) / SLOPE_S
-            levels = found[:, :, sloped]
+            levels: Floats = found[:, :, sloped]
             found[:, :, sloped] = np.where(
                 shape == HEAD_SLOPE, from_start, np.where(shape == TAIL_SLOPE, to_end, levels)
             )
@@ -121,6 +135,7 @@ class Segments:
         return Segments(
             self.start_s[which], self.end_s[which], self.kind[which], self.row[which], self.shape[which],
             self.before[which], self.offset[which], self.boundary_std_s[which],
+            self.longer_s[which], self.length_s2[which],
         )  # fmt: skip
 
 
@@ -148,9 +163,12 @@ class Clusters:
     def __len__(self) -> int:
         return len(self.values)
 
-    def weights(self, lag_s: float) -> Floats:
-        """What each row shows of a watt in each column, (J, M, S), the marks shifted by a lag; 0 for empty rows."""
-        return np.asarray(self.segments.weights(self.view, lag_s) * self.real[:, :, None], np.float64)
+    def weights(self, lag_s: float, over_s: float = 0.0) -> Floats:
+        """What each row shows of a watt in each column, (J, M, S), the marks shifted by a lag; 0 for empty rows.
+
+        Of segments whose ends lie anywhere within +- over_s of where they are marked, the mean.
+        """
+        return np.asarray(self.segments.weights(self.view, lag_s, over_s) * self.real[:, :, None], np.float64)
 
     def at_boundaries(self, lag_s: float, over_s: float) -> Floats:
         """What each row shows of a watt-second at each column's start, (J, M, S), a mean over +- over_s around it."""
@@ -186,17 +204,23 @@ class Clusters:
 class Chain:
     """All clusters of a sensor. counted_j: joules of the bodies by row. mean_w: mean power over all clusters.
 
-    of_row: kind -> row, or -1. is_slope: the kinds that are slopes and not powers. offsets: how many kinds of
-    boundaries there are.
+    of_row: kind -> row, or -1. is_slope: the kinds that are slopes and not powers. boundaries: how many there are of
+    each kind of boundary, met_share: how many of these have met their neighbour, so that they are off to one side.
     """
 
     clusters: tuple[Clusters, ...]
     counted_j: Floats
     of_row: Indices
     is_slope: NDArray[np.bool_]
-    offsets: int
+    boundaries: Indices
+    met_share: Floats
     mean_w: float
 
     @property
     def kinds(self) -> int:
         return len(self.of_row)
+
+    @property
+    def offsets(self) -> int:
+        """How many kinds of boundaries there are."""
+        return len(self.boundaries)

@@ -1,0 +1,319 @@
+"""What is not known of a session beside its powers: the lag, variation, jitter of boundaries, and their offsets.
+
+Each lies on a grid. A setting is a place on it; settings are weighted by their marginal likelihood with theta (powers,
+the rest of the lag, offsets) integrated out, times the prior weights that are stated here. Only settings near the best
+one are looked at: from it outwards, as long as they count.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from itertools import product
+from math import log
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wattvlm.attribution.clusters import LARGEST_LAG_S
+from wattvlm.attribution.mixed import Evidence, Fit, Model, Prior, Setting, posterior
+from wattvlm.attribution.ticks import Floats
+
+VARIATIONS = (0.002, 0.006, 0.012, 0.02, 0.03, 0.045, 0.07, 0.11, 0.17, 0.3)
+"""One sigma of powers from call to call, as fractions."""
+
+IDLE_VARIATIONS = (0.01, 0.05, 0.2)
+"""The same for the time between phases and outside of calls, which varies for reasons of its own."""
+
+JITTERS_S = (0.0, 0.2e-3, 0.5e-3, 1e-3, 2e-3, 3.5e-3)
+"""How much boundaries are off, each on its own: one sigma."""
+
+JITTER_CHANCES = (0.5, 0.15, 0.1, 0.1, 0.1, 0.05)
+"""How likely each is before anything is read: marks on one clock are sharp, as a rule."""
+
+OFFSETS_S = (1e-6, 0.5e-3, 2e-3)
+"""How much kinds of boundaries are off, each kind on its own and the same in all calls: one sigma."""
+
+OFFSET_CHANCES = (0.85, 0.1, 0.05)
+
+GAP_CHANCES = (0.5, 0.5)
+"""How likely it is that time between phases draws about what time between calls does, and that it may be anything."""
+
+FIRST = (5, 1, 4)
+"""Where the search begins: places in VARIATIONS, IDLE_VARIATIONS and JITTERS_S."""
+
+LAG_STEP_S = 1e-3
+"""Lags lie this far apart; between them theta holds what remains of the lag, to first order."""
+
+NARROW_LAG_STD_S = 0.25e-3
+"""Where what remains of the lag is known this well, one lag is enough."""
+
+WORTH_KEEPING = 5.0
+"""Settings whose log likelihood is lower than the best by more than this have no weight that counts."""
+
+MOST_TRIED = 60
+"""So many combinations of variations and jitter are looked at around the best one."""
+
+MOST_WITH_EACH_LAG = 10
+
+MOST_CLUSTERS_SEARCHED = 128
+"""Settings are taken from this many clusters, spread over the recording; more would only cost time."""
+
+UNUSUAL_SIGMAS = 3.0
+
+Place = tuple[int, int, int]
+"""Where on the grids of variation inside phases, of variation where nothing runs, and of jitter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One setting: lag, place on the grids, which offset and which kind of gaps, and its log weight."""
+
+    lag_s: float
+    place: Place
+    offset: int
+    gap: int
+    log_weight: float
+
+    @property
+    def variation_fraction(self) -> float:
+        return VARIATIONS[self.place[0]]
+
+    @property
+    def jitter_s(self) -> float:
+        return JITTERS_S[self.place[2]]
+
+    @property
+    def offset_std_s(self) -> float:
+        return OFFSETS_S[self.offset]
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """A model, and what is known of its powers. idle: which kinds are no phase's. Keeps what it has looked at.
+
+    gaps_are_free: whether boundaries of gaps are taken with the powers that are found for these, or with what is drawn
+    between calls. Powers of short gaps and offsets of their boundaries look alike, so that each can hide the other.
+    """
+
+    model: Model
+    limit_w: float
+    idle: NDArray[np.bool_]
+    gaps_are_free: bool = False
+    lag_std_s: float = LAG_STEP_S / 2
+    seen: dict[tuple[float, Place], Evidence] = field(default_factory=dict[tuple[float, Place], Evidence])
+
+    def setting(self, lag_s: float, place: Place) -> Setting:
+        """The setting at a place: powers vary by a fraction of what is usual, none so small that it could not vary."""
+        chain = self.model.chain
+        fraction = np.where(self.idle, IDLE_VARIATIONS[place[1]], VARIATIONS[place[0]])
+        usual_w = np.maximum(self.model.power_w, 0.2 * chain.mean_w)
+        return Setting(lag_s, np.where(chain.is_slope, 0.0, fraction * usual_w), JITTERS_S[place[2]])
+
+    def prior(self, place: Place, offset: int, gap: int) -> Prior:
+        """The prior of theta at a place, with one of the offsets and of the kinds of gaps."""
+        chain = self.model.chain
+        of_means_s = JITTERS_S[place[2]] * np.hypot(chain.boundaries**-0.5, chain.met_share)
+        gap_w = self.outside_w(self.model.power_w) if gap == 0 else None
+        return Prior(
+            self.limit_w, chain.is_slope, self.lag_std_s, OFFSETS_S[offset], of_means_s, self.is_gap, gap_w
+        )  # fmt: skip
+
+    def evidence(self, lag_s: float, place: Place) -> Evidence:
+        """What the clusters say of theta, looked up where it was asked before."""
+        found = self.seen.get((lag_s, place))
+        if found is None:
+            found = self.seen[lag_s, place] = self.model.evidence(self.setting(lag_s, place))
+        return found
+
+    def fit(self, lag_s: float, place: Place) -> Fit:
+        """Theta at a place, with the likeliest offset and kind of gaps."""
+        best = max(self.choices(lag_s, place), key=lambda choice: choice.log_weight)
+        return posterior(self.evidence(lag_s, place), self.prior(place, best.offset, best.gap))
+
+    def choices(self, lag_s: float, place: Place) -> list[Choice]:
+        """A place with each offset and each kind of gaps."""
+        evidence, chance = self.evidence(lag_s, place), log(JITTER_CHANCES[place[2]])
+        found: list[Choice] = []
+        for (offset, own), (gap, of_gap) in product(enumerate(OFFSET_CHANCES), enumerate(GAP_CHANCES)):
+            fit = posterior(evidence, self.prior(place, offset, gap))
+            found.append(Choice(lag_s, place, offset, gap, fit.log_likelihood + chance + log(own) + log(of_gap)))
+        return found
+
+    def log_weight(self, lag_s: float, place: Place) -> float:
+        """Of a place, over all offsets."""
+        return float(np.logaddexp.reduce([choice.log_weight for choice in self.choices(lag_s, place)]))
+
+    def with_model(self, model: Model) -> Search:
+        """The same search of another model, from the beginning."""
+        return replace(self, model=model, seen={})
+
+    def with_usual_w(self, lag_s: float, place: Place) -> Search:
+        """The same with the powers that are found at a place, within the limits."""
+        found_w = self.fit(lag_s, place).mean[: self.model.chain.kinds]
+        found_w = np.minimum(np.maximum(found_w, 0.0), self.limit_w)
+        gap_w = self.outside_w(found_w)
+        if gap_w is not None and not self.gaps_are_free:
+            found_w = np.where(self.is_gap, gap_w, found_w)
+        return self.with_model(replace(self.model, power_w=found_w))
+
+    @property
+    def is_gap(self) -> NDArray[np.bool_]:
+        """The kinds of time between phases that are too short to be counted by themselves."""
+        chain = self.model.chain
+        return np.asarray(self.idle & (chain.of_row >= 0) & ~chain.is_slope, np.bool_)
+
+    def outside_w(self, power_w: Floats) -> float | None:
+        """What the commonest kind of time between calls draws."""
+        chain = self.model.chain
+        outside = np.flatnonzero((chain.of_row < 0) & ~chain.is_slope)
+        if not len(outside):
+            return None
+        counts = sum(np.bincount(np.ravel(own.segments.kind), minlength=chain.kinds) for own in chain.clusters)
+        return float(power_w[outside[np.argmax(np.asarray(counts)[outside])]])
+
+
+def search(model: Model, limit_w: float, idle: NDArray[np.bool_]) -> tuple[Search, list[Choice]]:
+    """(the search of a model with its usual powers found, the settings that count with weights that sum to 1)."""
+    begun = Search(_thinned(model), limit_w, idle)
+    found, lag_s, place = _tuned(begun)
+    best = max(found.choices(lag_s, place), key=lambda choice: choice.log_weight)
+    if best.gap and found.outside_w(found.model.power_w) is not None:
+        other, other_lag_s, other_place = _tuned(replace(begun, gaps_are_free=True, seen={}))
+        if other.log_weight(other_lag_s, other_place) > found.log_weight(lag_s, place):
+            found, lag_s, place = other, other_lag_s, other_place
+    return _spread(found, lag_s, place)
+
+
+def _tuned(found: Search) -> tuple[Search, float, Place]:
+    """(the search with its usual powers and weights, the best lag, the best place)."""
+    lags = np.arange(-LARGEST_LAG_S, LARGEST_LAG_S + LAG_STEP_S / 2, LAG_STEP_S)
+    found = found.with_usual_w(0.0, FIRST)
+    lag_s = _best_lag(found, lags, FIRST)
+    found = found.with_usual_w(lag_s, FIRST)
+    lag_s = _best_lag(found, lags, FIRST)
+    place = _best_place(found, lag_s, FIRST)
+    for _ in range(2):
+        weights = weights_of(found, lag_s, place)
+        same = all(np.allclose(one, two) for one, two in zip(weights, found.model.weights))
+        found = found.with_model(replace(found.model, weights=weights)).with_usual_w(lag_s, place)
+        if same:
+            break
+        place = _best_place(found, lag_s, place)
+    return found, lag_s, place
+
+
+def weights_of(found: Search, lag_s: float, place: Place) -> tuple[Floats, ...]:
+    """1 for clusters that fit as well as most do; for others what brings them to the edge of the usual."""
+    return misfit_weights(found.model, found.setting(lag_s, place), found.fit(lag_s, place).mean)
+
+
+def misfit_weights(model: Model, setting: Setting, mean: Floats) -> tuple[Floats, ...]:
+    """The weights of a model's clusters, given theta."""
+    clusters = model.chain.clusters
+    ones = replace(model, weights=tuple(np.ones(len(own)) for own in clusters))
+    distances = ones.misfits(setting, mean)
+    rows = [np.sum(own.real, axis=1) for own in clusters]
+    scale = max(float(np.median(np.concatenate([each / count for each, count in zip(distances, rows)]))), 1e-12)
+    return tuple(
+        np.minimum(1.0, scale * (count + UNUSUAL_SIGMAS * np.sqrt(2.0 * count)) / np.maximum(distance, 1e-12))
+        for distance, count in zip(distances, rows)
+    )
+
+
+def _thinned(model: Model) -> Model:
+    """The model of at most MOST_CLUSTERS_SEARCHED clusters."""
+    every = sum(map(len, model.chain.clusters)) / MOST_CLUSTERS_SEARCHED
+    if every <= 1.0:
+        return model
+    chosen = [np.unique(np.arange(0, len(own), every).astype(np.int64)) for own in model.chain.clusters]
+    clusters = tuple(own.chosen(which) for own, which in zip(model.chain.clusters, chosen))
+    weights = tuple(own[which] for own, which in zip(model.weights, chosen))
+    return replace(model, chain=replace(model.chain, clusters=clusters), weights=weights)
+
+
+def _best_lag(found: Search, lags: Floats, place: Place) -> float:
+    return float(max(lags, key=lambda lag_s: found.log_weight(float(lag_s), place)))
+
+
+def _best_place(found: Search, lag_s: float, place: Place) -> Place:
+    """The best place at a lag: one grid after the other, until none gains."""
+    sizes = len(VARIATIONS), len(IDLE_VARIATIONS), len(JITTERS_S)
+    best = place
+    for _ in range(4):
+        before = best
+        for axis in (0, 2, 1):
+            best = _climbed(found, lag_s, best, axis, sizes[axis])
+        if best == before:
+            break
+    return best
+
+
+def _climbed(found: Search, lag_s: float, place: Place, axis: int, size: int) -> Place:
+    """The best place along one grid, step by step from where it is."""
+    best, best_weight = place, found.log_weight(lag_s, place)
+    for step in (-1, 1):
+        place = best
+        while 0 <= place[axis] + step < size:
+            place = _stepped(place, axis, step)
+            weight = found.log_weight(lag_s, place)
+            if weight <= best_weight:
+                break
+            best, best_weight = place, weight
+    return best
+
+
+def _stepped(place: Place, axis: int, step: int) -> Place:
+    moved = list(place)
+    moved[axis] += step
+    return moved[0], moved[1], moved[2]
+
+
+def _spread(found: Search, lag_s: float, place: Place) -> tuple[Search, list[Choice]]:
+    """The settings that count, around the best one."""
+    kinds = found.model.chain.kinds
+    fit = found.fit(lag_s, place)
+    remains_s = float(fit.mean[kinds])
+    std_s = float(np.linalg.inv(fit.precision)[kinds, kinds]) ** 0.5
+    lag_s = float(np.clip(lag_s + remains_s, -LARGEST_LAG_S, LARGEST_LAG_S))
+    steps = [0] if std_s < NARROW_LAG_STD_S else list(range(-10, 11))
+    found = replace(found, lag_std_s=LAG_STEP_S if len(steps) == 1 else LAG_STEP_S / 2, seen={})
+    near = _near(found, lag_s, place)
+    chosen: list[Choice] = []
+    for step in steps:
+        lag = lag_s + step * LAG_STEP_S
+        if abs(lag) <= LARGEST_LAG_S + LAG_STEP_S / 2 and (
+            step == 0 or found.log_weight(lag, near[0]) > found.log_weight(lag_s, near[0]) - WORTH_KEEPING
+        ):
+            for each in near if step == 0 else near[:MOST_WITH_EACH_LAG]:
+                chosen += found.choices(lag, each)
+    best = max(choice.log_weight for choice in chosen)
+    chosen = [choice for choice in chosen if choice.log_weight > best - WORTH_KEEPING]
+    weights = np.exp([choice.log_weight - best for choice in chosen])
+    shares = weights / np.sum(weights)
+    return found, [replace(choice, log_weight=log(share)) for choice, share in zip(chosen, shares)]
+
+
+def _near(found: Search, lag_s: float, place: Place) -> list[Place]:
+    """Places that count, the best first: neighbours of places that count are looked at until there are no more."""
+    weights = {place: found.log_weight(lag_s, place)}
+    looked: set[Place] = set()
+    while len(weights) < MOST_TRIED:
+        best = max(weights.values())
+        open_places = [each for each in weights if each not in looked and weights[each] > best - WORTH_KEEPING]
+        if not open_places:
+            break
+        here = max(open_places, key=weights.__getitem__)
+        looked.add(here)
+        for each in _neighbours(here):
+            if each not in weights:
+                weights[each] = found.log_weight(lag_s, each)
+    best = max(weights.values())
+    kept = [each for each in weights if weights[each] > best - WORTH_KEEPING]
+    return sorted(kept, key=weights.__getitem__, reverse=True)
+
+
+def _neighbours(place: Place) -> list[Place]:
+    steps = [(-1, 0, 0), (1, 0, 0), (0, -1, 0), (0, 1, 0), (0, 0, -1), (0, 0, 1), (-1, 0, 1), (1, 0, -1)]
+    sizes = len(VARIATIONS), len(IDLE_VARIATIONS), len(JITTERS_S)
+    moved = [(place[0] + one, place[1] + two, place[2] + three) for one, two, three in steps]
+    return [each for each in moved if all(0 <= index < size for index, size in zip(each, sizes))]
