@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wattvlm.attribution.ticks import Floats, Ticks, seconds_since
-from wattvlm.attribution.timeline import Indices, Timeline
+from wattvlm.attribution.timeline import MAD_TO_STD, Indices, Timeline
 from wattvlm.attribution.views import HEAD_SLOPE, LEVEL, TAIL_SLOPE, Chain, Clusters, CounterView, Segments
 from wattvlm.units import S_PER_NS
 
@@ -77,12 +77,14 @@ class _Cuts:
     segment: Indices
 
 
-def chain_of(timeline: Timeline, ticks: Ticks, origin_ns: int, resolution_j: float, took_s: float) -> Chain | None:
+def chain_of(
+    timeline: Timeline, ticks: Ticks, origin_ns: int, resolution_j: float, took_s: float, is_fast: bool = False
+) -> Chain | None:
     """The clusters of an unbroken stretch of ticks, or None where a call is not wholly between two of them.
 
-    took_s: how long a read takes.
+    took_s: how long a read takes. is_fast: it ticks too fast for its ticks to be seen, and is read when it suits.
     """
-    known = _known_ticks(ticks, resolution_j, took_s)
+    known = _known_ticks(ticks, resolution_j, took_s, is_fast)
     first_s, last_s = seconds_since(origin_ns, np.array(timeline.in_calls_ns))
     if len(known.late_s) < 2 or known.late_s[0] > first_s - LARGEST_LAG_S or known.early_s[-1] < last_s + LARGEST_LAG_S:
         return None
@@ -228,22 +230,41 @@ def _clusters(
     )
 
 
-def _known_ticks(ticks: Ticks, resolution_j: float, took_s: float) -> _Ticks:
+def _known_ticks(ticks: Ticks, resolution_j: float, took_s: float, is_fast: bool) -> _Ticks:
     """Ticks with their brackets; a value's variance is that of its place in the bracket, and of its resolution.
 
     A bracket reaches from the beginning of one read to the end of the next; the value is taken somewhere within each.
+    Where each read shows a new value, the counter ticks faster than it is read. Its values then belong to the reads,
+    as old as the lag says, and vary by what their age does.
     """
     first = 0 if np.isfinite(ticks.early_s[0]) else 1
     early_s, late_s, energy_j = ticks.early_s[first:], ticks.late_s[first:], ticks.energy_j[first:]
     if len(late_s) < 2:
         return _Ticks(early_s, late_s, energy_j, late_s, np.zeros_like(late_s))
-    middle_s = (early_s + late_s) / 2
+    is_sampled = bool(np.median(early_s[1:] - late_s[:-1]) <= 0.0) or is_fast
+    middle_s = late_s - took_s / 2 if is_sampled else (early_s + late_s) / 2
     slope_w = np.diff(energy_j) / np.maximum(np.diff(middle_s), S_PER_NS)
     around_w = (np.append(slope_w, slope_w[-1]) + np.append(slope_w[:1], slope_w)) / 2
     between_s = np.maximum(late_s - early_s - took_s, 0.0)
     place_s2 = between_s**2 / 12 + took_s**2 / 6 + STAMP_STD_S**2
+    if is_sampled:
+        place_s2 = np.minimum(place_s2, _staleness_std_s(middle_s, energy_j, around_w) ** 2 + STAMP_STD_S**2)
     noise_j2 = around_w**2 * place_s2 + resolution_j**2 / 12
     return _Ticks(early_s, late_s, energy_j, middle_s, np.maximum(noise_j2, 1e-8))
+
+
+def _staleness_std_s(time_s: Floats, energy_j: Floats, around_w: Floats) -> float:
+    """How much the age of a counter's values differs from read to read, one sigma, from values in even power.
+
+    A value that is older than its neighbours' lies below the line between them. Most reads lie in even power, so the
+    median tells the age and not the load.
+    """
+    if len(time_s) < 3:
+        return float("inf")
+    share = (time_s[1:-1] - time_s[:-2]) / np.maximum(time_s[2:] - time_s[:-2], S_PER_NS)
+    line_j = energy_j[:-2] + share * (energy_j[2:] - energy_j[:-2])
+    off_s: Floats = np.abs(energy_j[1:-1] - line_j) / np.maximum(around_w[1:-1], 1e-3)
+    return float(np.median(off_s) * (MAD_TO_STD / np.sqrt(1.5)))
 
 
 def _body_cuts(timeline: Timeline, ticks: _Ticks, origin_ns: int) -> tuple[_Cuts, Floats]:

@@ -17,20 +17,23 @@ from wattvlm.attribution.joules import gain_error_j
 from wattvlm.attribution.pooling import PooledDraws, pooled_draws
 from wattvlm.attribution.ticks import Floats, is_free_running
 from wattvlm.attribution.timeline import Timeline, timeline_of
-from wattvlm.attribution.windows import Stretches
+from wattvlm.attribution.windows import SLACK_SIGMAS, Stretches
 from wattvlm.energy import DRAWS
 from wattvlm.recording import Readings, Recording
-from wattvlm.units import NS_PER_MS, S_PER_NS, format_ns
+from wattvlm.units import S_PER_NS, format_ns
 
 FEWEST_CALLS = 5
 """Below this many calls with the same phases a mean and a variation cannot both be told; bounds are given."""
 
 FASTEST_PERIOD_S = 0.010
-MOST_BOUNDARY_STD_NS = NS_PER_MS / 10
-"""Boundaries that are each off on their own by more than this are not what a common lag describes."""
+MOST_BOUNDARY_STD_NS = LARGEST_LAG_S / S_PER_NS / 2
+"""A boundary that is said to be off by more may have ticks on its other side that are taken as inside."""
 
 UNKNOWN_LIMIT_RATE = 2.0
 """Without a stated largest power, powers up to this many times what is assumed elsewhere are considered."""
+
+LEAST_SAID_S = 50e-6
+"""What boundaries are off by less than this is not told from nothing."""
 
 WIDEST_OF_PRIOR = 0.7
 """A power whose standard deviation is above this part of the prior's was not measured."""
@@ -103,8 +106,8 @@ def pooled_rows(
 
 
 def has_ticks(curve: CounterCurve) -> bool:
-    """True for a counter of exact joules with one unbroken stretch of ticks that are far enough apart to be seen."""
-    if curve.channel.window_ns or is_free_running(curve.channel):
+    """True for a counter of exact joules with one unbroken stretch of ticks, or of reads of one that ticks faster."""
+    if curve.channel.window_ns:
         return False
     stretches = [piece.stretch for piece in curve.pieces if piece.stretch is not None]
     if len(stretches) != 1 or len(stretches[0].ticks.late_s) < 3:
@@ -118,14 +121,16 @@ def _are_alike(calls: Sequence[CallWindows]) -> bool:
     if max(kinds.values(), default=0) < FEWEST_CALLS:
         return False
     windows = [window for call in calls for own in call.phases.values() for window in own]
-    return all(window.share == 1.0 and window.start_slack_ns <= 2 * MOST_BOUNDARY_STD_NS for window in windows)
+    most_ns = SLACK_SIGMAS * MOST_BOUNDARY_STD_NS
+    return all(window.share == 1.0 and window.start_slack_ns <= most_ns for window in windows)
 
 
 def _solved(curve: CounterCurve, timeline: Timeline, between: str, recording: Recording) -> PooledDraws | None:
     stretch = next(piece.stretch for piece in curve.pieces if piece.stretch is not None)
     readings = recording.readings[curve.channel.name]
     took_s = float(np.median(readings.took_ns)) * S_PER_NS
-    chain = chain_of(timeline, stretch.ticks, curve.origin_ns, curve.channel.resolution_j or 0.0, took_s)
+    resolution_j, is_fast = curve.channel.resolution_j or 0.0, is_free_running(curve.channel)
+    chain = chain_of(timeline, stretch.ticks, curve.origin_ns, resolution_j, took_s, is_fast)
     if chain is None:
         return None
     idle = [timeline.kinds.index(between)] if between in timeline.kinds else []
@@ -133,31 +138,6 @@ def _solved(curve: CounterCurve, timeline: Timeline, between: str, recording: Re
         return pooled_draws(chain, considered_limit_w(curve), idle, _seed(curve.channel.name, readings))
     except np.linalg.LinAlgError:  # readings so odd that no covariance describes them: bounds hold all the same
         return None
-
-
-def _with_unsure_boundaries(joules: Floats, timeline: Timeline) -> Floats:
-    """Draws with joules moved across each boundary that is unsure on its own: its error times the larger power.
-
-    The errors of different boundaries are independent; what one part gains, its neighbour loses.
-    """
-    if not np.any(timeline.start_std_ns):
-        return joules
-    moved = np.array(joules, dtype=np.float64)
-    seconds = np.bincount(timeline.kind, (timeline.end_ns - timeline.start_ns) * S_PER_NS, len(timeline.kinds))
-    power_w = [float(np.mean(joules[:, row])) / float(seconds[row]) for row in range(timeline.rows)]
-    pairs: dict[tuple[int, int], float] = {}
-    for index in range(1, len(timeline.row)):
-        pair = int(timeline.row[index - 1]), int(timeline.row[index])
-        pairs[pair] = pairs.get(pair, 0.0) + (float(timeline.start_std_ns[index]) * S_PER_NS) ** 2
-    chance = np.random.default_rng(crc32(joules.tobytes()))
-    for pair, variance_s2 in pairs.items():
-        members = [row for row in pair if row >= 0]
-        largest_w = max((power_w[row] for row in members), default=0.0)
-        shift_j = largest_w * variance_s2**0.5 * chance.standard_normal(DRAWS)
-        for row, sign in zip(pair, (1.0, -1.0)):
-            if row >= 0:
-                moved[:, row] += sign * shift_j
-    return moved
 
 
 def considered_limit_w(curve: CounterCurve) -> float:
@@ -182,20 +162,33 @@ def _rows(found: DomainCurves, timeline: Timeline, solved: Sequence[tuple[Counte
         for name, gain_j in zip(names, gain_error_j(curve.channel, found_j, seconds[: timeline.rows])):
             board[name] += float(gain_j)
     words = DOMAIN_WORDS.get(found.domain, found.domain)
-    ends = min(own.lag_s for _, own in solved), max(own.lag_s for _, own in solved)
-    lags = " to ".join(dict.fromkeys(format_ns(lag_s / S_PER_NS) for lag_s in ends))
-    variation = float(np.mean([own.variation_fraction for _, own in solved]))
-    line = (
-        f"{words} phases: pooled over {timeline.calls} calls (95 %, for the calls that ran; boundaries "
-        f"off by {np.mean([own.jitter_s for _, own in solved]) * 1e3:.2f} ms, kinds by {np.mean([own.offset_s for _, own in solved]) * 1e3:.2f}); the sensor's clock is off by {lags}; powers vary by {variation * 100:.2g} % from "
-        "call to call"
-    )
     return PooledRows(
         {name: joules[:, index] for index, name in enumerate(names)},
         {name: float(seconds[index]) for index, name in enumerate(names)},
         {name: 2.0 * float(timeline.instances[index]) / timeline.calls for index, name in enumerate(names)},
         gains_j,
         sum(considered_limit_w(curve) for curve, _ in solved),
-        variation,
-        line,
+        float(np.mean([own.variation_fraction for _, own in solved])),
+        _line(words, timeline.calls, [own for _, own in solved]),
     )
+
+
+def _line(words: str, calls: int, solved: Sequence[PooledDraws]) -> str:
+    """What the rows of a domain rest on, in words."""
+    ends = min(own.lag_s for own in solved), max(own.lag_s for own in solved)
+    lags = " to ".join(dict.fromkeys(format_ns(lag_s / S_PER_NS) for lag_s in ends))
+    variation = float(np.mean([own.variation_fraction for own in solved]))
+    jitter_s, offset_s = (max(found) for found in zip(*((own.jitter_s, own.offset_s) for own in solved)))
+    sigmas = _one_sigma(jitter_s), _one_sigma(offset_s)
+    return (
+        f"{words} phases: pooled over {calls} calls (95 %, for the calls that ran, between their true boundaries); "
+        f"found with them: the sensor's clock is off by {lags}; each boundary by {sigmas[0]} on its own, and "
+        f"each kind of boundary by {sigmas[1]} in all calls (one sigma); powers vary by "
+        f"{variation * 100:.2g} % from call to call"
+    )
+
+
+def _one_sigma(std_s: float) -> str:
+    if std_s < LEAST_SAID_S:
+        return f"under {format_ns(LEAST_SAID_S / S_PER_NS)}"
+    return format_ns(round(std_s / S_PER_NS, -4))

@@ -30,6 +30,9 @@ JITTERS_S = (0.0, 0.2e-3, 0.5e-3, 1e-3, 2e-3, 3.5e-3)
 JITTER_CHANCES = (0.5, 0.15, 0.1, 0.1, 0.1, 0.05)
 """How likely each is before anything is read: marks on one clock are sharp, as a rule."""
 
+MET_SIGMAS = 2.0
+"""A boundary whose mark met its neighbour's is off to one side, by so many sigmas of jitter, one sigma."""
+
 OFFSETS_S = (1e-6, 0.5e-3, 2e-3)
 """How much kinds of boundaries are off, each kind on its own and the same in all calls: one sigma."""
 
@@ -38,8 +41,8 @@ OFFSET_CHANCES = (0.85, 0.1, 0.05)
 GAP_CHANCES = (0.5, 0.5)
 """How likely it is that time between phases draws about what time between calls does, and that it may be anything."""
 
-FIRST = (5, 1, 4)
-"""Where the search begins: places in VARIATIONS, IDLE_VARIATIONS and JITTERS_S."""
+FIRST = (3, 1, 0), (5, 1, 4)
+"""Where the search may begin, with sharp boundaries or with unsure ones: places in the grids."""
 
 LAG_STEP_S = 1e-3
 """Lags lie this far apart; between them theta holds what remains of the lag, to first order."""
@@ -112,7 +115,7 @@ class Search:
     def prior(self, place: Place, offset: int, gap: int) -> Prior:
         """The prior of theta at a place, with one of the offsets and of the kinds of gaps."""
         chain = self.model.chain
-        of_means_s = JITTERS_S[place[2]] * np.hypot(chain.boundaries**-0.5, chain.met_share)
+        of_means_s = JITTERS_S[place[2]] * np.hypot(chain.boundaries**-0.5, MET_SIGMAS * chain.met_share)
         gap_w = self.outside_w(self.model.power_w) if gap == 0 else None
         return Prior(
             self.limit_w, chain.is_slope, self.lag_std_s, OFFSETS_S[offset], of_means_s, self.is_gap, gap_w
@@ -187,19 +190,28 @@ def search(model: Model, limit_w: float, idle: NDArray[np.bool_]) -> tuple[Searc
 def _tuned(found: Search) -> tuple[Search, float, Place]:
     """(the search with its usual powers and weights, the best lag, the best place)."""
     lags = np.arange(-LARGEST_LAG_S, LARGEST_LAG_S + LAG_STEP_S / 2, LAG_STEP_S)
-    found = found.with_usual_w(0.0, FIRST)
-    lag_s = _best_lag(found, lags, FIRST)
-    found = found.with_usual_w(lag_s, FIRST)
-    lag_s = _best_lag(found, lags, FIRST)
-    place = _best_place(found, lag_s, FIRST)
+    found, lag_s, place = max(
+        (_begun(found, lags, first) for first in FIRST), key=lambda each: each[0].log_weight(each[1], each[2])
+    )
     for _ in range(2):
         weights = weights_of(found, lag_s, place)
         same = all(np.allclose(one, two) for one, two in zip(weights, found.model.weights))
         found = found.with_model(replace(found.model, weights=weights)).with_usual_w(lag_s, place)
+        near = lags[np.abs(lags - lag_s) < 1.5 * LAG_STEP_S]
+        lag_s = _best_lag(found, near, place)
         if same:
             break
         place = _best_place(found, lag_s, place)
     return found, lag_s, place
+
+
+def _begun(found: Search, lags: Floats, place: Place) -> tuple[Search, float, Place]:
+    """(the search with usual powers, a lag, a place), from one of the first places."""
+    found = found.with_usual_w(0.0, place)
+    lag_s = _best_lag(found, lags, place)
+    found = found.with_usual_w(lag_s, place)
+    lag_s = _best_lag(found, lags, place)
+    return found, lag_s, _best_place(found, lag_s, place)
 
 
 def weights_of(found: Search, lag_s: float, place: Place) -> tuple[Floats, ...]:
@@ -236,9 +248,12 @@ def _best_lag(found: Search, lags: Floats, place: Place) -> float:
 
 
 def _best_place(found: Search, lag_s: float, place: Place) -> Place:
-    """The best place at a lag: one grid after the other, until none gains."""
+    """The best place at a lag: all of the jitter's grid, then one grid after the other, until none gains."""
+    best = max(
+        ((place[0], place[1], jitter) for jitter in range(len(JITTERS_S))),
+        key=lambda each: found.log_weight(lag_s, each),
+    )
     sizes = len(VARIATIONS), len(IDLE_VARIATIONS), len(JITTERS_S)
-    best = place
     for _ in range(4):
         before = best
         for axis in (0, 2, 1):

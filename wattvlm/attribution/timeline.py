@@ -17,6 +17,7 @@ Indices = NDArray[np.int64]
 PAUSE = "outside calls"
 QUIET = "outside the block"
 
+MAD_TO_STD: float = 1.4826
 FEWEST_ALIKE = 5
 """From so many segments that are alike on, it is known how much their lengths differ."""
 
@@ -48,7 +49,8 @@ class Timeline:
         """(how much longer each segment is than its like, the variance of these), in seconds, seconds squared.
 
         Like are segments of a kind between neighbours of the same kinds. The variance is infinite where there are
-        fewer than FEWEST_ALIKE, and outside of calls.
+        fewer than FEWEST_ALIKE, and outside of calls. Where one of them has no length it could not be shorter, and the
+        others' median and median deviation stand in for mean and variance.
         """
         kinds = len(self.kinds)
         around = np.concatenate([[kinds], self.kind, [kinds]])
@@ -57,6 +59,10 @@ class Timeline:
         length_s = (self.end_ns - self.start_ns) * S_PER_NS
         longer_s = length_s - (np.bincount(group, length_s) / count)[group]
         variance_s2 = (np.bincount(group, longer_s**2) / np.maximum(count - 1, 1))[group]
+        for closed in np.unique(group[(length_s <= 0.0) & (self.row >= 0)]):
+            own = group == closed
+            longer_s[own] = length_s[own] - np.median(length_s[own])
+            variance_s2[own] = (MAD_TO_STD * np.median(np.abs(longer_s[own]))) ** 2
         known = (count[group] >= FEWEST_ALIKE) & (self.row >= 0)
         return np.where(known, longer_s, 0.0), np.where(known, variance_s2, np.inf)
 
