@@ -78,9 +78,9 @@ def test_durations_that_differ_from_call_to_call_need_more_calls():
 
 
 def test_bounds_that_no_number_of_calls_narrows_are_not_promised_to_be_narrower():
-    fast = VirtualSensor("gpu-0/board", period_ns=MS, max_power_w=700.0)
+    averaged = VirtualSensor("gpu-0/board", window_ns=25 * MS, max_power_w=700.0)
     with pytest.raises(NotResolved, match="more calls do not narrow"):
-        report_of(6, 1, sensor=fast).calls_needed("prefill")
+        report_of(6, 1, sensor=averaged).calls_needed("prefill")
     model = VirtualSensor("gpu-0/model", method="model", max_power_w=700.0)
     with pytest.raises(NotResolved, match="more calls do not narrow"):
         report_of(6, 10, sensor=model).calls_needed("prefill")

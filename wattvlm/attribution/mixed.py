@@ -16,11 +16,12 @@ in theta.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wattvlm.attribution.jitter import Jitter, jitter_of
 from wattvlm.attribution.ticks import Floats
 from wattvlm.attribution.views import Chain, Clusters
 
@@ -29,11 +30,6 @@ SLOPE_STD_FRACTION = 0.05
 
 GAP_STD_FRACTION = 0.1
 """One sigma of what time between phases draws beside time between calls, in largest powers, if these are alike."""
-
-SAME_LENGTH_STD_S = 20e-6
-"""Segments that are alike are taken to differ in length by this much at least, one sigma."""
-
-SMALLEST_JITTER_S = 1e-7
 
 LEAST_OVER_S = 0.2e-3
 """A tick this close to a boundary sees a part of what the boundary is off, at least; more where jitter is larger."""
@@ -116,19 +112,23 @@ class Sums:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A chain, the usual powers (at boundaries), and a weight of each cluster: 1 where it fits, less where not."""
+    """A chain, the usual powers (at boundaries), and a weight of each cluster: 1 where it fits, less where not.
+
+    jitters: what was found of the boundaries of the chain's clusters, by number and jitter.
+    """
 
     chain: Chain
     power_w: Floats
     weights: tuple[Floats, ...]
+    jitters: dict[tuple[int, float], Jitter] = field(default_factory=dict[tuple[int, float], Jitter])
 
     def evidence(self, setting: Setting) -> Evidence:
         """What all clusters say of theta."""
         size = self.chain.kinds + 1 + self.chain.offsets
         precision, moment = np.zeros((size, size)), np.zeros(size)
         squares = log_determinant = 0.0
-        for clusters, weight in self._parts():
-            solved = _solved(self, clusters, weight, setting)
+        for number, weight in enumerate(self.weights):
+            solved = _solved(self, number, weight, setting)
             rows: Floats = np.reshape(solved.white_design, (-1, size))
             values: Floats = np.ravel(solved.white_values)
             precision += np.transpose(rows) @ rows
@@ -140,7 +140,7 @@ class Model:
 
     def misfits(self, setting: Setting, mean: Floats) -> list[Floats]:
         """For each cluster, the squared distance of what was read from what theta says, in sigmas."""
-        solved = (_solved(self, clusters, weight, setting) for clusters, weight in self._parts())
+        solved = (_solved(self, number, weight, setting) for number, weight in enumerate(self.weights))
         return [np.sum((each.white_values - each.white_design @ mean) ** 2, axis=1) for each in solved]
 
     def sums(self, setting: Setting) -> Sums:
@@ -148,8 +148,8 @@ class Model:
         rows, size = len(self.chain.counted_j), self.chain.kinds + 1 + self.chain.offsets
         constant_j: Floats = np.array(self.chain.counted_j, dtype=np.float64)
         per_unknown, moved_j, covariance_j2 = np.zeros((rows, size)), np.zeros((rows, size)), np.zeros((rows, rows))
-        for clusters, weight in self._parts():
-            solved = _solved(self, clusters, weight, setting)
+        for number, (clusters, weight) in enumerate(self._parts()):
+            solved = _solved(self, number, weight, setting)
             parts = _parts_of(self, clusters, weight, setting, solved)
             known = parts.covariance(clusters, solved)
             white: Floats = np.asarray(np.linalg.solve(solved.factor, np.swapaxes(known, 1, 2)), np.float64)
@@ -161,18 +161,27 @@ class Model:
             covariance_j2 += parts.variance(solved) - np.transpose(flat) @ flat
         return Sums(constant_j, per_unknown, moved_j, covariance_j2)
 
+    def jitter(self, number: int, boundary: NDArray[np.intp], jitter_s: float) -> Jitter:
+        """How much the boundaries of one array of clusters are off, looked up where it was asked before."""
+        found = self.jitters.get((number, jitter_s))
+        if found is None:
+            found = self.jitters[number, jitter_s] = jitter_of(self.chain.clusters[number], boundary, jitter_s)
+        return found
+
     def _parts(self) -> Iterator[tuple[Clusters, Floats]]:
         return zip(self.chain.clusters, self.weights)
 
 
 def posterior(evidence: Evidence, prior: Prior) -> Fit:
     """Theta given what the clusters say of it and its prior."""
-    precision = evidence.precision + np.diag(prior.precision)
-    moment = evidence.moment + prior.mean * prior.precision
+    own_precision = prior.precision
+    precision = evidence.precision + np.eye(len(own_precision)) * own_precision
+    prior_mean = prior.mean
+    moment = evidence.moment + prior_mean * own_precision
     mean: Floats = np.asarray(np.linalg.solve(precision, moment), np.float64)
-    squares = evidence.squares + float(np.sum(prior.mean**2 * prior.precision)) - float(moment @ mean)
+    squares = evidence.squares + float(np.sum(prior_mean**2 * own_precision)) - float(moment @ mean)
     _, of_precision = np.linalg.slogdet(precision)
-    log_determinant = evidence.log_determinant + of_precision - float(np.sum(np.log(prior.precision)))
+    log_determinant = evidence.log_determinant + of_precision - float(np.sum(np.log(own_precision)))
     return Fit(mean, precision, -0.5 * (log_determinant + squares))
 
 
@@ -185,7 +194,7 @@ class _Solved:
     """
 
     boundary: NDArray[np.intp]
-    jitter: _Jitter
+    jitter: Jitter
     effects: Floats
     variances: Floats
     white_design: Floats
@@ -197,14 +206,15 @@ def _over_s(setting: Setting) -> float:
     return max(LEAST_OVER_S, 3**0.5 * setting.jitter_s)
 
 
-def _solved(model: Model, clusters: Clusters, weight: Floats, setting: Setting) -> _Solved:
-    own, kinds = clusters.segments, model.chain.kinds
+def _solved(model: Model, number: int, weight: Floats, setting: Setting) -> _Solved:
+    clusters, kinds = model.chain.clusters[number], model.chain.kinds
+    own = clusters.segments
     seen = clusters.weights(setting.lag_s, 3**0.5 * setting.jitter_s)
     boundary = np.flatnonzero(np.any(own.before >= 0, axis=0))
     at = clusters.at_boundaries(setting.lag_s, _over_s(setting))[:, :, boundary]
     left_w, right_w = _powers_beside(model, clusters, boundary)
     at = at * (left_w - right_w)[:, None, :]
-    jitter = _jitter(clusters, boundary, setting.jitter_s)
+    jitter = model.jitter(number, boundary, setting.jitter_s)
     effects = np.concatenate([seen, at @ jitter.root_s], axis=2)
     variances = np.concatenate([setting.spread_w[own.kind] ** 2, np.ones(at[:, 0].shape)], axis=1) / weight[:, None]
     covariance = (effects * variances[:, None, :]) @ np.swapaxes(effects, 1, 2)
@@ -219,48 +229,6 @@ def _solved(model: Model, clusters: Clusters, weight: Floats, setting: Setting) 
     columns = [seen @ clusters.is_kind(kinds), np.sum(at, axis=2, keepdims=True), at @ is_offset, values]
     white: Floats = np.asarray(np.linalg.solve(factor, np.concatenate(columns, axis=2)), np.float64)
     return _Solved(boundary, jitter, effects, variances, white[:, :, :-1], white[:, :, -1], factor)
-
-
-@dataclass(frozen=True, slots=True)
-class _Jitter:
-    """How much boundaries are off, given their marks: a mean (J, B) and a root of the covariance (J, B, B), in seconds.
-
-    log_likelihood: of the lengths of segments by the marks.
-    """
-
-    mean_s: Floats
-    root_s: Floats
-    log_likelihood: float
-
-
-def _jitter(clusters: Clusters, boundary: NDArray[np.intp], jitter_s: float) -> _Jitter:
-    """Segments that are alike have lengths that differ by a variance of their own, and by what their ends are off.
-
-    So one that is longer than its like by the marks has ends that are off inwards, as far as its like do not differ.
-    """
-    own = clusters.segments
-    real = own.before[:, boundary] >= 0
-    variance_s2 = np.where(real, jitter_s**2 + own.boundary_std_s[:, boundary] ** 2, 0.0)
-    columns = np.arange(own.kind.shape[1])
-    ends = (own.before[:, boundary, None] == columns).astype(np.float64)
-    starts = (boundary[:, None] == columns) * real[:, :, None]
-    both = (np.sum(ends, axis=1) > 0) & (np.sum(starts, axis=1) > 0) & np.isfinite(own.length_s2)
-    longer = np.swapaxes((ends - starts) * both[:, None, :], 1, 2)
-    natural_s2 = own.length_s2 - np.sum(longer**2 * variance_s2[:, None, :], axis=2)
-    natural_s2 = np.maximum(np.where(both, natural_s2, 1.0), SAME_LENGTH_STD_S**2)
-    spread = longer * variance_s2[:, None, :]
-    of_lengths = spread @ np.swapaxes(longer, 1, 2) + natural_s2[:, :, None] * np.eye(len(columns))
-    factor = np.asarray(np.linalg.cholesky(of_lengths), np.float64)
-    white = np.asarray(np.linalg.solve(factor, np.concatenate([spread, own.longer_s[:, :, None]], axis=2)), np.float64)
-    gain, longer_white = white[:, :, :-1], white[:, :, -1]
-    least_s2 = SMALLEST_JITTER_S**2 * np.eye(len(boundary))
-    covariance = variance_s2[:, :, None] * np.eye(len(boundary)) - np.swapaxes(gain, 1, 2) @ gain + least_s2
-    of_each = np.log(np.diagonal(factor, axis1=1, axis2=2)) + 0.5 * longer_white**2
-    return _Jitter(
-        -np.sum(gain * longer_white[:, :, None], axis=1),
-        np.asarray(np.linalg.cholesky(covariance), np.float64),
-        -float(np.sum(np.where(both, of_each, 0.0))),
-    )
 
 
 def _powers_beside(model: Model, clusters: Clusters, boundary: NDArray[np.intp]) -> tuple[Floats, Floats]:
@@ -327,9 +295,10 @@ def _parts_of(model: Model, clusters: Clusters, weight: Floats, setting: Setting
     of_boundaries = (left_row[:, :, None] == rows) * (share * left_w)[:, :, None]
     of_boundaries = of_boundaries - (right_row[:, :, None] == rows) * (share * right_w)[:, :, None]
     real_rows = np.sum(clusters.real, axis=1)
-    is_last = np.arange(clusters.real.shape[1]) == real_rows[:, None] - 1
+    every = np.asarray(np.arange(clusters.real.shape[1]), np.int64)
+    is_last = every == real_rows[:, None] - 1
     last_noise = clusters.own_noise[np.arange(len(clusters)), real_rows - 1]
-    of_jitter = np.swapaxes(solved.jitter.root_s, 1, 2) @ of_boundaries
+    of_jitter: Floats = np.swapaxes(solved.jitter.root_s, 1, 2) @ of_boundaries
     return _Parts(
         np.asarray(np.concatenate([of_segments, of_jitter], axis=1), np.float64),
         np.asarray(of_boundaries, np.float64),

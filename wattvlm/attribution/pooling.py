@@ -68,7 +68,7 @@ def pooled_draws(chain: Chain, limit_w: float, idle_rows: Sequence[int], seed: i
     drawn = _solved(model, found, _picked(choices, chain, chance))
     shares = np.array([exp(each.choice.log_weight) for each in drawn])
     shares = shares / np.sum(shares)
-    lags = np.array([each.choice.lag_s + float(each.fit.mean[chain.kinds]) for each in drawn])
+    lags: Floats = np.array([each.choice.lag_s + float(each.fit.mean[chain.kinds]) for each in drawn])
     if float(np.sum(shares[np.abs(lags) > 0.999 * LARGEST_LAG_S])) > 0.5:
         return None
     joules = _drawn(drawn, shares, chain.kinds, chance)

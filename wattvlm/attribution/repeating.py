@@ -12,7 +12,7 @@ tau and W shows that.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 
 import numpy as np
@@ -22,7 +22,7 @@ from wattvlm.attribution.clusters import LARGEST_LAG_S, chain_of
 from wattvlm.attribution.counter import CounterCurve
 from wattvlm.attribution.curve import TWO_SIDED_95, Curve
 from wattvlm.attribution.domains import DomainCurves
-from wattvlm.attribution.mixed import Prior, fit, sums
+from wattvlm.attribution.mixed import Model, Prior, Setting, posterior
 from wattvlm.attribution.pooled import FEWEST_CALLS, PooledRows, considered_limit_w, has_ticks
 from wattvlm.attribution.ticks import Floats, Ticks, seconds_since
 from wattvlm.attribution.timeline import Indices, Timeline, timeline_of
@@ -43,9 +43,11 @@ ASSUMED_IDLE_VARIATION = 0.05
 """One sigma of powers from call to call, inside phases and where nothing runs, where too few calls tell it."""
 
 SHARP_TO_S = 0.1e-3
-"""Boundaries and edges of power are taken as sharp to this (see `pooled`); no number of calls makes them sharper."""
+"""A plan takes boundaries and edges of power as sharp to this; no number of calls makes them sharper."""
 
-LAG_STEP_S = 0.0002
+SHARP_OFFSET_STD_S = 1e-6
+"""One sigma of the offsets of kinds of boundaries in a plan."""
+
 GOLDEN_RATIO = 0.6180339887498949
 """Multiples of it, modulo 1, are spread evenly however many there are."""
 
@@ -212,7 +214,7 @@ def _planned_j2(
     if chain is None:
         return None
     try:
-        covariance_j2 = _covariance_j2(chain, Prior(considered_limit_w(curve), chain.is_slope), power_w)
+        covariance_j2 = _covariance_j2(chain, considered_limit_w(curve), power_w)
     except np.linalg.LinAlgError:
         return None
     return np.append(np.diagonal(covariance_j2), np.sum(covariance_j2)) / PLANNED_CALLS
@@ -256,25 +258,16 @@ def _planned_ticks(timeline: Timeline, power_w: Floats, period_s: float, bracket
     return Ticks(late_s - bracket_s, late_s, np.asarray(energy_j, np.float64))
 
 
-def _covariance_j2(chain: Chain, prior: Prior, power_w: Floats) -> Floats:
-    """Covariance of the joules of all rows, summed over the planned calls; lag included, its variance by curvature."""
-    ones = tuple(np.ones(len(own)) for own in chain.clusters)
+def _covariance_j2(chain: Chain, limit_w: float, power_w: Floats) -> Floats:
+    """Covariance of the joules of all rows, summed over the planned calls; an unknown lag is in it."""
     flat_w = np.full(chain.kinds, float(np.mean(power_w)))
+    sharp_s = np.full(chain.offsets, SHARP_OFFSET_STD_S)
+    prior = Prior(limit_w, chain.is_slope, LARGEST_LAG_S / sqrt(3.0), 0.0, sharp_s, chain.is_slope, None)
     spread = np.where(chain.is_slope, 0.0, np.where(chain.of_row < 0, ASSUMED_IDLE_VARIATION, ASSUMED_VARIATION))
-    first_w = fit(chain, ones, 0.0, spread * flat_w, prior).mean_w
-    usual_w = np.minimum(np.maximum(first_w, 0.2 * flat_w), prior.limit_w)
-    spread_w = np.asarray(spread * usual_w, np.float64)
-    early, fitted, late = (fit(chain, ones, lag_s, spread_w, prior) for lag_s in (-LAG_STEP_S, 0.0, LAG_STEP_S))
-    own = sums(chain, ones, 0.0, spread_w)
-    inverse: Floats = np.asarray(np.linalg.inv(fitted.precision), np.float64)
-    covariance_j2 = own.covariance_j2 + own.per_w @ inverse @ np.transpose(own.per_w)
-    bend = (2.0 * fitted.log_likelihood - early.log_likelihood - late.log_likelihood) / LAG_STEP_S**2
-    lag_s2 = min(1.0 / bend if bend > 0 else np.inf, LARGEST_LAG_S**2 / 3.0)
-    moved_j = (_joules(chain, ones, LAG_STEP_S, spread_w, late.mean_w)
-               - _joules(chain, ones, -LAG_STEP_S, spread_w, early.mean_w)) / (2.0 * LAG_STEP_S)  # fmt: skip
-    return np.asarray(covariance_j2 + lag_s2 * np.outer(moved_j, moved_j), np.float64)
-
-
-def _joules(chain: Chain, ones: tuple[Floats, ...], lag_s: float, spread_w: Floats, mean_w: Floats) -> Floats:
-    own = sums(chain, ones, lag_s, spread_w)
-    return np.asarray(own.constant_j + own.per_w @ mean_w, np.float64)
+    model = Model(chain, flat_w, tuple(np.ones(len(own)) for own in chain.clusters))
+    first_w = posterior(model.evidence(Setting(0.0, spread * flat_w, 0.0)), prior).mean[: chain.kinds]
+    model = replace(model, power_w=np.minimum(np.maximum(first_w, 0.0), limit_w))
+    setting = Setting(0.0, np.asarray(spread * np.maximum(model.power_w, 0.2 * flat_w), np.float64), 0.0)
+    inverse: Floats = np.asarray(np.linalg.inv(posterior(model.evidence(setting), prior).precision), np.float64)
+    own = model.sums(setting)
+    return np.asarray(own.covariance_j2 + own.per_unknown @ inverse @ np.transpose(own.per_unknown), np.float64)

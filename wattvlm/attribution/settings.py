@@ -144,7 +144,8 @@ class Search:
 
     def log_weight(self, lag_s: float, place: Place) -> float:
         """Of a place, over all offsets."""
-        return float(np.logaddexp.reduce([choice.log_weight for choice in self.choices(lag_s, place)]))
+        each = np.array([choice.log_weight for choice in self.choices(lag_s, place)])
+        return float(np.max(each) + np.log(np.sum(np.exp(each - np.max(each)))))
 
     def with_model(self, model: Model) -> Search:
         """The same search of another model, from the beginning."""
@@ -240,7 +241,7 @@ def _thinned(model: Model) -> Model:
     chosen = [np.unique(np.arange(0, len(own), every).astype(np.int64)) for own in model.chain.clusters]
     clusters = tuple(own.chosen(which) for own, which in zip(model.chain.clusters, chosen))
     weights = tuple(own[which] for own, which in zip(model.weights, chosen))
-    return replace(model, chain=replace(model.chain, clusters=clusters), weights=weights)
+    return Model(replace(model.chain, clusters=clusters), model.power_w, weights)
 
 
 def _best_lag(found: Search, lags: Floats, place: Place) -> float:
@@ -289,7 +290,7 @@ def _spread(found: Search, lag_s: float, place: Place) -> tuple[Search, list[Cho
     fit = found.fit(lag_s, place)
     remains_s = float(fit.mean[kinds])
     std_s = float(np.linalg.inv(fit.precision)[kinds, kinds]) ** 0.5
-    lag_s = float(np.clip(lag_s + remains_s, -LARGEST_LAG_S, LARGEST_LAG_S))
+    lag_s = min(max(lag_s + remains_s, -LARGEST_LAG_S), LARGEST_LAG_S)
     steps = [0] if std_s < NARROW_LAG_STD_S else list(range(-10, 11))
     found = replace(found, lag_std_s=LAG_STEP_S if len(steps) == 1 else LAG_STEP_S / 2, seen={})
     near = _near(found, lag_s, place)
