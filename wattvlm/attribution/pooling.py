@@ -86,8 +86,8 @@ def _picked(choices: Sequence[Choice], chain: Chain, chance: np.random.Generator
     most = min(MOST_SETTINGS, max(FEWEST_SETTINGS, MOST_CLUSTERS_SOLVED // max(clusters, 1)))
     if len(choices) <= most:
         return list(choices)
-    ends = np.cumsum([exp(choice.log_weight) for choice in choices])
-    at = (np.arange(most) + chance.random()) / most * ends[-1]
+    ends: Floats = np.cumsum(np.array([exp(choice.log_weight) for choice in choices], np.float64))
+    at: Floats = np.asarray((np.arange(most) + chance.random()) / most * float(ends[-1]), np.float64)
     picked, counts = np.unique(np.minimum(np.searchsorted(ends, at), len(choices) - 1), return_counts=True)
     return [
         replace(own, log_weight=float(np.log(count / most)))
