@@ -7,10 +7,13 @@ import random
 import pytest
 
 from tests.sampling.journals import ABSENT, CPU, GPU, START_NS, write_run
+from wattvlm.clock import WallAnchor
 from wattvlm.errors import ReportFormatError
 from wattvlm.recording import Recording
 from wattvlm.sampling.recovery import recover, unfinished_runs
 from wattvlm.sampling.sampler import process_start
+from wattvlm.sampling.sensor_log import SensorLog
+from wattvlm.sensing import Absence, Channel, Sensors
 
 
 @pytest.fixture
@@ -147,7 +150,7 @@ def test_thousands_of_damaged_runs_give_a_recording_each_and_invent_nothing(fold
         for readings in recording.readings.values():
             assert set(readings.value.tolist()) <= values
             assert (readings.time_ns[1:] >= readings.time_ns[:-1]).all()
-        assert len(recording.trace.blocks) <= 1
+        assert len(set(recording.trace.blocks)) <= 1
         for name in damaged:
             (folder / name).unlink()
             (folder / name).write_bytes(whole[name])
@@ -206,3 +209,21 @@ def test_runs_that_were_killed_are_found_and_running_ones_are_not(tmp_path):
     found = {path.name for path in unfinished_runs(tmp_path)}
     assert found == {"wattvlm-killed", "wattvlm-reused", "wattvlm-damaged"}
     assert unfinished_runs(tmp_path / "missing") == []
+
+
+def opened(log, target, *channels, absent=()):
+    log.opened(target, START_NS, Sensors(tuple(channels), absent))
+
+
+@pytest.mark.parametrize(
+    ("domain", "method", "is_news"),
+    [("cpu", "counter", False), ("cpu", "model", True), ("gpu", "counter", True)],
+    ids=["perf reads what powercap denies", "a model measures nothing", "a machine may have other GPUs"],
+)
+def test_what_one_probe_is_denied_and_another_one_measures_is_not_absent(tmp_path, domain, method, is_news):
+    denied = Absence(domain, "denied: only root may read it", "its joules are not measured", "chmod")
+    log = SensorLog(tmp_path / "sensors-1")
+    log.started(START_NS, WallAnchor(START_NS, START_NS))
+    opened(log, "one:PROBE", absent=(denied,))
+    opened(log, "other:PROBE", Channel("x/package", "other", "x", domain, method))
+    assert recover(tmp_path).absent == ((denied,) if is_news else ())

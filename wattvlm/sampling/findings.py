@@ -30,13 +30,14 @@ class Findings:
     """One sampling process's log, as far as it makes sense.
 
     channels: by the index that records give them. opened_ns: when each channel could first be read. lost: channel,
-    when, and why. reasons: of gaps, by number. conditions: by the index that records
-    give them. opening: probes that were not open yet, and since when.
+    when, and why. reasons: of gaps, by number. conditions: by the index that records give them. of_silent_probes:
+    absences that were told by probes without any channel. opening: probes that were not open yet, and since when.
     """
 
     channels: dict[int, Channel] = field(default_factory=dict[int, Channel])
     opened_ns: dict[str, int] = field(default_factory=dict[str, int])
     absent: list[Absence] = field(default_factory=list[Absence])
+    of_silent_probes: list[Absence] = field(default_factory=list[Absence])
     facts: dict[str, str] = field(default_factory=dict[str, str])
     anchors: list[WallAnchor] = field(default_factory=list[WallAnchor])
     notes: list[str] = field(default_factory=list[str])
@@ -106,7 +107,10 @@ def _read_opened(log: Findings, entry: Mapping[str, Any]) -> None:
         channel = filing.from_plain(Channel, each["channel"], "a channel of the sensor log")
         log.channels[_index(each["index"])] = channel
         log.opened_ns[channel.name] = _time_ns(entry["at_ns"])
-    log.absent += [filing.from_plain(Absence, each, "an absence of the sensor log") for each in entry["absent"]]
+    absent = [filing.from_plain(Absence, each, "an absence of the sensor log") for each in entry["absent"]]
+    log.absent += absent
+    if not entry["channels"]:
+        log.of_silent_probes += absent
     log.facts |= {_text(key): _text(value) for key, value in entry["facts"].items()}
 
 

@@ -19,12 +19,16 @@ from wattvlm.sampling.findings import Findings, read_findings
 from wattvlm.sampling.journal import BEGINNING, Position, read_segments
 from wattvlm.sampling.marks import decode_marks
 from wattvlm.sampling.records import CONDITION, COST, ENERGY, GAP, POWER
-from wattvlm.sensing import Absence, Channel
+from wattvlm.sensing import Absence, Channel, Domain
 from wattvlm.trace import Mark
 from wattvlm.units import NS_PER_S, format_ns
 
 _SLACK_NS = 5 * NS_PER_S
 """Records lie in the order of writing; a driver's stamps may be a little older. Never by this much."""
+
+_ONE_A_MACHINE: frozenset[Domain] = frozenset({"cpu", "ram", "node"})
+"""What one probe cannot read (RAPL of powercap) and another one does (RAPL of perf) is not absent. Of GPUs there may be
+several, of several vendors: the absence of each is news."""
 
 _ALIVE_EVERY_NS = 3 * NS_PER_S
 """The sampling process writes its cost each second: a longer silence is a stretch in which it did not run."""
@@ -285,7 +289,9 @@ def _absences(parts: Sequence[_Part], channels: Mapping[str, Channel]) -> tuple[
         )
         for target in log.opening
     ]
-    return (*dict.fromkeys(log.absent), *waiting)
+    measured = {channel.domain for channel in channels.values() if channel.method != "model"}
+    elsewhere = {each for each in log.of_silent_probes if each.domain in _ONE_A_MACHINE and each.domain in measured}
+    return (*(each for each in dict.fromkeys(log.absent) if each not in elsewhere), *waiting)
 
 
 def _ends(parts: Sequence[_Part], window: Window, goes_on: bool) -> list[Gap]:
