@@ -102,12 +102,11 @@ Quantity = Literal[
     "slowed_by_hardware",
     "process",
     "shared_by_server",
-    "busy_ns",
 ]
 """What a Condition may tell. power_state: 0 is full speed (NVML's P-states). busy_fraction: of the time of the last
 second or so, of the device, or of one process on it. slowed_by_...: 1 while clocks are held down by the power limit, by
 heat, or by the hardware's own protection, else 0. process: 1, a process that computes on the device. shared_by_server:
-1, a process that runs the work of others on it (MPS). busy_ns: CPU time so far, of the machine or of one process."""
+1, a process that runs the work of others on it (MPS)."""
 
 QUANTITIES: tuple[Quantity, ...] = get_args(Quantity)
 
