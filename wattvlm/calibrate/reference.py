@@ -201,7 +201,7 @@ def _shift_ns(channel: Channel, readings: Readings, levels_ns: Sequence[tuple[in
     best = (-1.0, 0)
     for shift_ns in range(-LARGEST_SHIFT_NS, LARGEST_SHIFT_NS + 1, step_ns):
         true_w = np.diff(np.interp(grid_ns + shift_ns, reference.time_ns, reference.energy_j))
-        spread = float(np.std(shown_w) * np.std(true_w))
+        spread = float(np.std(shown_w)) * float(np.std(true_w))
         correlation = float(np.mean(shown_w * (true_w - np.mean(true_w)))) / spread if spread > 0 else -1.0
         best = max(best, (correlation, shift_ns))
     if best[0] < LEAST_CORRELATION:
