@@ -89,7 +89,7 @@ NAMED_BY_A_GOAL = frozenset({
 })  # fmt: skip
 """Cells whose RMS error has a goal of its own."""
 
-_DOCS_SESSIONS = {1: 150, 5: 100, 20: 150, 100: 40}
+_DOCS_SESSIONS = {1: 150, 5: 60, 20: 100, 100: 24}
 _DOCS_SESSIONS_OF_POWERS = {1: 150, 5: 12, 20: 16, 100: 4}
 """Pooling over powers takes seconds a session, over counters a tenth of a second."""
 
@@ -99,7 +99,7 @@ def docs_sessions(cell: Cell, most: int) -> int:
     if cell in NAMED_BY_A_GOAL:
         return most
     if SENSORS[cell.sensor].is_counter:
-        return min(60 if cell.hardship in ("marks", "noise") else _DOCS_SESSIONS[cell.calls], most)
+        return min(60 if cell.hardship and cell.calls > 1 else _DOCS_SESSIONS[cell.calls], most)
     if (cell.calls > 1 and cell.prefill_ms in (10, 2000)) or (cell.calls == 100 and cell.prefill_ms != 45):
         return 0
     return min(8 if cell.hardship and cell.calls > 1 else _DOCS_SESSIONS_OF_POWERS[cell.calls], most)
