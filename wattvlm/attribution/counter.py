@@ -7,6 +7,8 @@ and by the largest power. Without a stated largest power, twice the largest powe
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
+from math import ceil
 
 import numpy as np
 
@@ -32,6 +34,24 @@ MOST_BREAKS = 200
 """A counter that cannot be trusted this often in one recording is no counter."""
 
 
+LARGEST_SKEW_S = 0.003
+"""Marks of the host and stamps of a device's driver may be off against each other by this much, all of them alike:
+on CUDA a host's mark is made before the device begins, and a counter's value is some milliseconds old when it shows."""
+
+LARGEST_SKEW_ON_HOST_S = 0.0001
+"""CPU work, its marks and its counter are on one clock, and differ by the time of a read."""
+
+HOST_DOMAINS = ("cpu", "ram")
+
+SKEW_STEP_S = 0.001
+"""Bounds are looked up for skews this far apart; in between, both ends of a window are moved apart by the step."""
+
+
+def largest_skew_s(channel: Channel) -> float:
+    """How much all marks together may be off against a channel's readings, in seconds, to either side."""
+    return LARGEST_SKEW_ON_HOST_S if channel.domain in HOST_DOMAINS else LARGEST_SKEW_S
+
+
 @dataclass(frozen=True, slots=True)
 class _Piece:
     """A stretch of time with joules of its own kind: known by a Stretch, or only by a least and a largest power."""
@@ -45,7 +65,10 @@ class _Piece:
 
 @dataclass(frozen=True, slots=True)
 class CounterCurve:
-    """The Curve of an energy counter, in the counter's own joules."""
+    """The Curve of an energy counter, in the counter's own joules.
+
+    skew_s: bounds hold for windows whose two ends are off by any one time up to this.
+    """
 
     channel: Channel
     origin_ns: int
@@ -53,6 +76,7 @@ class CounterCurve:
     limit_w: float | None
     outside_w: float
     notes: tuple[str, ...] = ()
+    skew_s: float = 0.0
 
     @property
     def span_ns(self) -> tuple[int, int]:
@@ -78,6 +102,24 @@ class CounterCurve:
 
     def least_j(self, start_ns: Times, end_ns: Times) -> Floats:
         start_s, end_s = self._seconds(start_ns), self._seconds(end_ns)
+        found = [self._least_j(start_s + late_s, end_s + early_s) for early_s, late_s in self._skews()]
+        return np.asarray(np.min(found, axis=0), np.float64)
+
+    def most_j(self, start_ns: Times, end_ns: Times) -> Floats:
+        start_s, end_s = self._seconds(start_ns), self._seconds(end_ns)
+        found = [self._most_j(start_s + early_s, end_s + late_s) for early_s, late_s in self._skews()]
+        most_j = np.asarray(np.max(found, axis=0), np.float64)
+        if self.limit_w is None:
+            return most_j
+        return np.minimum(most_j, np.maximum(end_s - start_s, 0.0) * self.limit_w)
+
+    def _skews(self) -> list[tuple[float, float]]:
+        """Neighbouring skews (early, late): joules up to a time only rise, so that all skews between lie within."""
+        steps = max(ceil(2.0 * self.skew_s / SKEW_STEP_S - 1e-9), 1)
+        ends_s = [self.skew_s * (2.0 * step / steps - 1.0) for step in range(steps + 1)]
+        return list(pairwise(ends_s))
+
+    def _least_j(self, start_s: Floats, end_s: Floats) -> Floats:
         total_j = np.zeros_like(start_s)
         for piece in self.pieces:
             from_s, to_s = within(start_s, piece.start_s, piece.end_s), within(end_s, piece.start_s, piece.end_s)
@@ -90,8 +132,7 @@ class CounterCurve:
             total_j += np.where(to_s > from_s, np.maximum(known_j, 0.0), 0.0)
         return total_j
 
-    def most_j(self, start_ns: Times, end_ns: Times) -> Floats:
-        start_s, end_s = self._seconds(start_ns), self._seconds(end_ns)
+    def _most_j(self, start_s: Floats, end_s: Floats) -> Floats:
         total_j = np.zeros_like(start_s)
         for piece in self.pieces:
             from_s, to_s = within(start_s, piece.start_s, piece.end_s), within(end_s, piece.start_s, piece.end_s)
@@ -143,8 +184,9 @@ def counter_curve(channel: Channel, readings: Readings, origin_ns: int) -> Count
         )
     stretches = [Stretch(ticks, resolution_j, limit_w, outside_w) for ticks in count.stretches]
     return CounterCurve(
-        channel, origin_ns, _pieces(stretches, count.breaks, outside_w), limit_w, outside_w, tuple(notes)
-    )
+        channel, origin_ns, _pieces(stretches, count.breaks, outside_w), limit_w, outside_w, tuple(notes),
+        largest_skew_s(channel),
+    )  # fmt: skip
 
 
 def _largest_rate(count: Count) -> float:

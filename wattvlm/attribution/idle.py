@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from wattvlm.attribution.counter import CounterCurve
 from wattvlm.attribution.curve import Curve
 from wattvlm.attribution.domains import DomainCurves
 from wattvlm.attribution.joules import domain_joules, gain_error_j
@@ -103,6 +104,8 @@ def _counted(curve: Curve, found: DomainCurves, readings: Readings, quiet: Stret
     if not pieces:
         return None
     whole = union(pieces)
+    if isinstance(curve, CounterCurve):
+        curve = replace(curve, skew_s=0.0)  # pieces end at ticks, not at marks
     joules = domain_joules([curve], found.method, columns([*((piece,) for piece in pieces), whole]))
     seen_ns = np.array([*(piece.duration_ns for piece in pieces), duration_ns(whole)], dtype=np.float64)
     power_w, low_w, high_w = (column / seen_ns * NS_PER_S for column in (joules.middle_j, joules.low_j, joules.high_j))

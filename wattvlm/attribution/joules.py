@@ -91,7 +91,8 @@ def domain_joules(curves: Sequence[Curve], method: Provenance, windows: WindowCo
     for curve in curves:
         own_j = _by_part(windows, curve.middle_j(windows.end_ns) - curve.middle_j(windows.start_ns))
         hard = _bounds(windows, curve.least_j, curve.most_j, own_j)
-        likely = _bounds(windows, curve.low_j, curve.high_j, own_j)
+        is_counter = curve.channel.method == "counter"  # whose interval is what its readings allow
+        likely = hard if is_counter else _bounds(windows, curve.low_j, curve.high_j, own_j)
         middle_j += own_j
         least_j, most_j = least_j + hard[0], most_j + hard[1]
         low_j, high_j = low_j + likely[0], high_j + likely[1]
