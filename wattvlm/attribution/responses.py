@@ -27,6 +27,11 @@ class Response(Protocol):
         ...
 
     @property
+    def mean_age_s(self) -> float:
+        """The mean age of the power in a reading."""
+        ...
+
+    @property
     def words(self) -> str:
         """What it is, for a report."""
         ...
@@ -51,14 +56,18 @@ class Boxcar:
         return self.window_s
 
     @property
+    def mean_age_s(self) -> float:
+        return self.window_s / 2
+
+    @property
     def words(self) -> str:
         return f"the mean of {self.window_s * 1e3:.3g} ms"
 
     def reached(self, age_s: Floats) -> Floats:
-        return np.asarray(np.clip(age_s / self.window_s, 0.0, 1.0), np.float64)
+        return np.asarray(np.minimum(np.maximum(age_s / self.window_s, 0.0), 1.0), np.float64)
 
     def reached_s(self, age_s: Floats) -> Floats:
-        inside_s = np.clip(age_s, 0.0, self.window_s)
+        inside_s = np.minimum(np.maximum(age_s, 0.0), self.window_s)
         return np.asarray(inside_s**2 / (2 * self.window_s) + np.maximum(age_s - self.window_s, 0.0), np.float64)
 
 
@@ -82,6 +91,10 @@ class FirstOrder:
         return FORGETS_AFTER * self.rise_s
 
     @property
+    def mean_age_s(self) -> float:
+        return self.rise_s
+
+    @property
     def words(self) -> str:
         return f"first order, {self.rise_s * 1e3:.3g} ms"
 
@@ -91,7 +104,3 @@ class FirstOrder:
     def reached_s(self, age_s: Floats) -> Floats:
         return np.asarray(np.maximum(age_s, 0.0) - self.rise_s * self.reached(age_s), np.float64)
 
-
-def shares(response: Response, tick_s: Floats, start_s: Floats, end_s: Floats) -> Floats:
-    """The share of each reading that comes from each stretch of time; the arguments broadcast."""
-    return response.reached(tick_s - start_s) - response.reached(tick_s - end_s)

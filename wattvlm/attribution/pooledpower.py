@@ -1,0 +1,223 @@
+"""Joules of several calls from a power sensor whose response, lag and noise may not be known.
+
+Every response that the channel's facts allow is tried: windows known from the field, and first-order memories. Each is
+judged by its marginal likelihood (powers integrated out) at its best lag, noise and variation. Those that are far less
+likely than the best are left out, all others are solved, and their draws count in equal shares: the interval is theirs
+together, and the report names them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+
+import numpy as np
+
+from wattvlm.attribution.pooling import PooledDraws, pooled_draws
+from wattvlm.attribution.power import PowerCurve
+from wattvlm.attribution.powerviews import power_chain
+from wattvlm.attribution.responses import Boxcar, FirstOrder, Response
+from wattvlm.attribution.ticks import Floats, seconds_since
+from wattvlm.attribution.timeline import Timeline
+from wattvlm.attribution.updates import Updates, updates_of
+from wattvlm.attribution.views import Chain
+from wattvlm.energy import DRAWS
+from wattvlm.recording import Readings
+from wattvlm.units import S_PER_NS, format_ns
+
+WINDOWS_S = (0.001, 0.01, 0.02, 0.025, 0.05, 0.1, 1.0)
+"""Averaging windows of power fields in the field [arXiv 2312.02741, NVML]: a point, and 10 ms to 1 s."""
+
+RISES_S = (0.005, 0.008, 0.0125, 0.02, 0.03, 0.05, 0.08, 0.13, 0.2)
+"""Time constants of first-order sensors that are tried."""
+
+FAR_LESS_LIKELY = 6.0
+"""Responses whose log likelihood is lower than the best by more than this are left out."""
+
+FARTHEST_LAG_S, LAG_STD_S = 0.03, 0.01
+"""Stamps lie about where windows end: reads take milliseconds, and stamps come before or after them."""
+
+NOISES_W = (0.1, 0.4, 1.0, 2.5, 6.0)
+"""One sigma of readings that is tried, beside their resolution."""
+
+TICK_JITTERS_S = (0.0, 0.0005, 0.001, 0.002)
+"""One sigma of ticks that is tried where the driver does not stamp them."""
+
+VARIATIONS = (0.005, 0.03, 0.1)
+IDLE_VARIATION = 0.05
+CLUSTERS_SEARCHED = 4
+SHORTEST_S = 0.001
+FEWEST_ROWS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    """A response with its best lag, noise, jitter of ticks and variation, and how likely the readings are with it."""
+
+    response: Response
+    lag_s: float
+    noise_w: float
+    jitter_s: float
+    variation: float
+    log_likelihood: float
+
+
+@dataclass(frozen=True, slots=True)
+class PowerDraws:
+    """Draws of all responses that the readings allow, and these in words."""
+
+    draws: PooledDraws
+    words: str
+
+
+def power_draws(
+    curve: PowerCurve, timeline: Timeline, readings: Readings, idle_rows: Sequence[int], seed: int
+) -> PowerDraws | None:
+    """Joint draws of each row's joules summed over calls; None where the readings say too little of them.
+
+    idle_rows: rows of time in which no phase runs.
+    """
+    updates = updates_of(readings, curve.origin_ns)
+    if updates is None or len(updates) < FEWEST_ROWS or not _covers(updates, timeline, curve.origin_ns):
+        return None
+    idle = np.isin(np.arange(len(timeline.kinds)), [*idle_rows, *range(timeline.rows, len(timeline.kinds))])
+    problem = _Problem(timeline, updates, curve, idle)
+    kept = _kept([problem.best(response) for response in _responses(curve)])
+    found: list[PooledDraws] = []
+    for setting in kept:
+        own = pooled_draws(problem.chain(setting), curve.limit_w, idle_rows, seed)
+        if own is None:
+            return None
+        found.append(own)
+    words = " or ".join(setting.response.words for setting in kept)
+    known = "known" if curve.channel.window_ns is not None else "found from the readings"
+    lags = " to ".join(dict.fromkeys(format_ns(each / S_PER_NS) for each in sorted(s.lag_s for s in kept)))
+    words = f"{curve.channel.name} is taken for {words} ({known}), stamped late by {lags}"
+    return PowerDraws(_mixed(found, kept, np.random.default_rng(seed)), words)
+
+
+def _covers(updates: Updates, timeline: Timeline, origin_ns: int) -> bool:
+    first_s, last_s = seconds_since(origin_ns, np.array(timeline.in_calls_ns))
+    return bool(updates.time_s[0] <= first_s and updates.time_s[-1] >= last_s)
+
+
+def _responses(curve: PowerCurve) -> list[Response]:
+    if curve.channel.window_ns is not None:
+        return [Boxcar(max(curve.channel.window_ns * S_PER_NS, SHORTEST_S))]
+    return [*(Boxcar(window_s) for window_s in WINDOWS_S), *(FirstOrder(rise_s) for rise_s in RISES_S)]
+
+
+def _kept(settings: Sequence[_Setting]) -> list[_Setting]:
+    top = max(setting.log_likelihood for setting in settings)
+    return [setting for setting in settings if setting.log_likelihood > top - FAR_LESS_LIKELY]
+
+
+def _mixed(found: Sequence[PooledDraws], kept: Sequence[_Setting], chance: np.random.Generator) -> PooledDraws:
+    """Draws in equal shares of all responses; lags of ticks and of marks together."""
+    places = chance.permutation(np.arange(DRAWS) % len(found))
+    joules = np.stack([own.joules for own in found])[places, np.arange(DRAWS)]
+    lag_s = float(np.mean([own.lag_s - setting.lag_s for own, setting in zip(found, kept)]))
+    return replace(found[0], joules=np.asarray(joules, np.float64), lag_s=lag_s)
+
+
+@dataclass(frozen=True, slots=True)
+class _Problem:
+    """A sensor's updates and the segments they saw. idle: which kinds of segments are no phase's."""
+
+    timeline: Timeline
+    updates: Updates
+    curve: PowerCurve
+    idle: np.ndarray[tuple[int], np.dtype[np.bool_]]
+
+    def chain(self, setting: _Setting) -> Chain:
+        """All clusters with the noise of a setting, that of its ticks included."""
+        noise_w2 = self._noise_w2(setting.noise_w)
+        chain = self._chain(setting.response, setting.lag_s, noise_w2)
+        if not setting.jitter_s:
+            return chain
+        usual_w = np.full(chain.kinds, chain.mean_w)
+        for _ in range(2):
+            usual_w = _fitted(chain, usual_w, setting.variation, self._is_idle(chain), self.curve.limit_w)[0]
+        clusters = tuple(
+            replace(own, own_noise=own.own_noise + setting.jitter_s**2 * slope_w**2)
+            for own, slope_w in zip(chain.clusters, _slopes(chain, usual_w))
+        )
+        return replace(chain, clusters=clusters)
+
+    def best(self, response: Response) -> _Setting:
+        """The likeliest lag, noise, jitter and variation of a response, looked for one after the other."""
+        setting = _Setting(response, 0.0, NOISES_W[2], 0.0, VARIATIONS[1], -np.inf)
+        lags = np.linspace(-FARTHEST_LAG_S, FARTHEST_LAG_S, 13)
+        for _ in range(3):
+            every = [self._tried(replace(setting, lag_s=float(lag_s))) for lag_s in lags]
+            setting = max(every, key=lambda each: each.log_likelihood)
+            grid = product(NOISES_W, VARIATIONS, TICK_JITTERS_S if np.any(self.updates.std_s) else (0.0,))
+            every = [
+                self._tried(replace(setting, noise_w=noise_w, variation=variation, jitter_s=jitter_s))
+                for noise_w, variation, jitter_s in grid
+            ]
+            setting = max(every, key=lambda each: each.log_likelihood)
+            step_s = float(lags[1] - lags[0])
+            lags = np.linspace(setting.lag_s - step_s, setting.lag_s + step_s, 7)
+        return setting
+
+    def _tried(self, setting: _Setting) -> _Setting:
+        chain = _thinned(self.chain(setting))
+        likely = -0.5 * (setting.lag_s / LAG_STD_S) ** 2
+        usual_w = np.full(chain.kinds, chain.mean_w)
+        idle = self._is_idle(chain)
+        usual_w, _ = _fitted(chain, usual_w, setting.variation, idle, self.curve.limit_w)
+        _, found = _fitted(chain, usual_w, setting.variation, idle, self.curve.limit_w)
+        return replace(setting, log_likelihood=likely + found)
+
+    def _chain(self, response: Response, lag_s: float, noise_w2: Floats) -> Chain:
+        return power_chain(self.timeline, self.updates, self.curve.origin_ns, response, lag_s, noise_w2)
+
+    def _noise_w2(self, noise_w: float) -> Floats:
+        resolution_w = self.curve.channel.resolution_w or 0.0
+        return np.full(len(self.updates), noise_w**2 + resolution_w**2 / 12)
+
+    def _is_idle(self, chain: Chain) -> Floats:
+        return np.asarray(chain.of_row < 0, np.float64)
+
+
+def _thinned(chain: Chain) -> Chain:
+    clusters = chain.clusters[0]
+    if len(clusters) <= CLUSTERS_SEARCHED:
+        return chain
+    which = np.linspace(0, len(clusters) - 1, CLUSTERS_SEARCHED).astype(np.int64)
+    return replace(chain, clusters=(clusters.chosen(which),))
+
+
+def _slopes(chain: Chain, usual_w: Floats) -> list[Floats]:
+    """By how many watts a second each reading would change if its tick were another."""
+    step_s = 1e-3
+    return [
+        (own.weights(step_s) - own.weights(-step_s)) @ own.is_kind(chain.kinds) @ usual_w / (2 * step_s)
+        for own in chain.clusters
+    ]
+
+
+def _fitted(
+    chain: Chain, usual_w: Floats, variation: float, idle: Floats, limit_w: float
+) -> tuple[Floats, float]:
+    """(mean powers, marginal log likelihood) at a variation, with powers of about `usual_w`."""
+    spread_w = np.maximum(np.minimum(usual_w, limit_w), 0.2 * chain.mean_w) * np.where(idle > 0, IDLE_VARIATION, variation)
+    precision = np.eye(chain.kinds) / limit_w**2
+    moment = np.full(chain.kinds, 0.5 / limit_w)
+    squares, log_determinant = 0.25 * chain.kinds, 2.0 * chain.kinds * float(np.log(limit_w))
+    for own in chain.clusters:
+        seen = own.weights(0.0)
+        spread = seen * spread_w[own.segments.kind][:, None, :]
+        covariance = spread @ np.swapaxes(spread, 1, 2) + own.own_noise[:, :, None] * np.eye(own.own_noise.shape[1])
+        factor = np.linalg.cholesky(covariance)
+        both = np.concatenate([seen @ own.is_kind(chain.kinds), (own.values * own.real)[:, :, None]], axis=2)
+        white = np.reshape(np.linalg.solve(factor, both), (-1, chain.kinds + 1))
+        design, values = white[:, :-1], white[:, -1]
+        precision, moment = precision + design.T @ design, moment + values @ design
+        squares += float(values @ values)
+        log_determinant += 2.0 * float(np.sum(np.log(np.diagonal(factor, axis1=1, axis2=2))))
+    mean_w = np.asarray(np.linalg.solve(precision, moment), np.float64)
+    _, of_precision = np.linalg.slogdet(precision)
+    return mean_w, -0.5 * (log_determinant + float(of_precision) + squares - float(moment @ mean_w))
