@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeGuard
 from zlib import crc32
 
 import numpy as np
@@ -12,9 +13,12 @@ import numpy as np
 from wattvlm.attribution.calls import CallWindows
 from wattvlm.attribution.clusters import LARGEST_LAG_S, chain_of
 from wattvlm.attribution.counter import CounterCurve
+from wattvlm.attribution.curve import Curve
 from wattvlm.attribution.domains import DomainCurves
 from wattvlm.attribution.joules import gain_error_j
+from wattvlm.attribution.pooledpower import power_draws
 from wattvlm.attribution.pooling import PooledDraws, pooled_draws
+from wattvlm.attribution.power import PowerCurve
 from wattvlm.attribution.ticks import Floats, is_free_running
 from wattvlm.attribution.timeline import Timeline, timeline_of
 from wattvlm.attribution.windows import SLACK_SIGMAS, Stretches
@@ -89,20 +93,26 @@ def pooled_rows(
     found: DomainCurves, calls: Sequence[CallWindows], between: str, block: Stretches, recording: Recording
 ) -> PooledRows | None:
     """The pooled rows of a domain, or None where bounds are all that can be said."""
-    counters = [curve for curve in found.curves if isinstance(curve, CounterCurve) and has_ticks(curve)]
-    if len(counters) < len(found.curves) or found.method != "measured" or not _are_alike(calls):
+    curves = [curve for curve in found.curves if isinstance(curve, PowerCurve) or _is_followed(curve)]
+    if len(curves) < len(found.curves) or found.method != "measured" or not _are_alike(calls):
         return None
     parts = [{**call.phases, between: call.between} for call in calls]
     timeline = timeline_of(parts, block, recording.start_ns, recording.end_ns, between)
     if timeline is None:
         return None
-    solved: list[tuple[CounterCurve, PooledDraws]] = []
-    for curve in counters:
-        own = _solved(curve, timeline, between, recording)
+    solved: list[tuple[CounterCurve | PowerCurve, PooledDraws]] = []
+    lines: list[str] = []
+    for curve in curves:
+        own = _solved(curve, timeline, between, recording, lines)
         if own is None:
             return None
         solved.append((curve, own))
-    return _rows(found, timeline, solved)
+    rows = _rows(found, timeline, solved)
+    return replace(rows, line="; ".join([rows.line, *lines]))
+
+
+def _is_followed(curve: Curve) -> TypeGuard[CounterCurve]:
+    return isinstance(curve, CounterCurve) and has_ticks(curve)
 
 
 def has_ticks(curve: CounterCurve) -> bool:
@@ -125,23 +135,39 @@ def _are_alike(calls: Sequence[CallWindows]) -> bool:
     return all(window.share == 1.0 and window.start_slack_ns <= most_ns for window in windows)
 
 
-def _solved(curve: CounterCurve, timeline: Timeline, between: str, recording: Recording) -> PooledDraws | None:
-    stretch = next(piece.stretch for piece in curve.pieces if piece.stretch is not None)
+def _solved(
+    curve: CounterCurve | PowerCurve, timeline: Timeline, between: str, recording: Recording, lines: list[str]
+) -> PooledDraws | None:
+    """Joint draws from one channel; how a power was read is added to the lines."""
     readings = recording.readings[curve.channel.name]
+    idle = [timeline.kinds.index(between)] if between in timeline.kinds else []
+    seed = _seed(curve.channel.name, readings)
+    try:
+        if isinstance(curve, CounterCurve):
+            return _counted(curve, timeline, readings, idle, seed)
+        power = power_draws(curve, timeline, readings, idle, seed)
+    except np.linalg.LinAlgError:  # readings so odd that no covariance describes them: bounds hold all the same
+        return None
+    if power is None:
+        return None
+    lines.append(power.words)
+    return power.draws
+
+
+def _counted(
+    curve: CounterCurve, timeline: Timeline, readings: Readings, idle: Sequence[int], seed: int
+) -> PooledDraws | None:
+    stretch = next(piece.stretch for piece in curve.pieces if piece.stretch is not None)
     took_s = float(np.median(readings.took_ns)) * S_PER_NS
     resolution_j, is_fast = curve.channel.resolution_j or 0.0, is_free_running(curve.channel)
     chain = chain_of(timeline, stretch.ticks, curve.origin_ns, resolution_j, took_s, is_fast)
-    if chain is None:
-        return None
-    idle = [timeline.kinds.index(between)] if between in timeline.kinds else []
-    try:
-        return pooled_draws(chain, considered_limit_w(curve), idle, _seed(curve.channel.name, readings))
-    except np.linalg.LinAlgError:  # readings so odd that no covariance describes them: bounds hold all the same
-        return None
+    return None if chain is None else pooled_draws(chain, considered_limit_w(curve), idle, seed)
 
 
-def considered_limit_w(curve: CounterCurve) -> float:
-    """The largest power in watts that is considered, in the counter's own joules."""
+def considered_limit_w(curve: CounterCurve | PowerCurve) -> float:
+    """The largest power in watts that is considered, as the sensor shows it."""
+    if isinstance(curve, PowerCurve):
+        return curve.limit_w
     return UNKNOWN_LIMIT_RATE * curve.outside_w if curve.limit_w is None else curve.limit_w
 
 
@@ -150,7 +176,9 @@ def _seed(name: str, readings: Readings) -> int:
     return crc32(readings.value.tobytes(), crc32(name.encode()))
 
 
-def _rows(found: DomainCurves, timeline: Timeline, solved: Sequence[tuple[CounterCurve, PooledDraws]]) -> PooledRows:
+def _rows(
+    found: DomainCurves, timeline: Timeline, solved: Sequence[tuple[CounterCurve | PowerCurve, PooledDraws]]
+) -> PooledRows:
     names = timeline.kinds[: timeline.rows]
     joules = np.sum([own.joules for _, own in solved], axis=0) / timeline.calls
     lengths_s = (timeline.end_ns - timeline.start_ns) * S_PER_NS

@@ -32,8 +32,9 @@ WINDOWS_S = (0.001, 0.01, 0.02, 0.025, 0.05, 0.1, 1.0)
 RISES_S = (0.005, 0.008, 0.0125, 0.02, 0.03, 0.05, 0.08, 0.13, 0.2)
 """Time constants of first-order sensors that are tried."""
 
-FAR_LESS_LIKELY = 6.0
-"""Responses whose log likelihood is lower than the best by more than this are left out."""
+ROUNDS = (8, 60.0), (3, 30.0), (3, 12.0), (3, 6.0)
+"""Of a search in finer and finer steps: steps of the lag to each side, and by how much in log likelihood a response may
+be worse than the best one, to be kept."""
 
 FARTHEST_LAG_S, LAG_STD_S = 0.03, 0.01
 """Stamps lie about where windows end: reads take milliseconds, and stamps come before or after them."""
@@ -83,7 +84,7 @@ def power_draws(
         return None
     idle = np.isin(np.arange(len(timeline.kinds)), [*idle_rows, *range(timeline.rows, len(timeline.kinds))])
     problem = _Problem(timeline, updates, curve, idle)
-    kept = _kept([problem.best(response) for response in _responses(curve)])
+    kept = problem.likely(_responses(curve))
     found: list[PooledDraws] = []
     for setting in kept:
         own = pooled_draws(problem.chain(setting), curve.limit_w, idle_rows, seed)
@@ -93,7 +94,7 @@ def power_draws(
     words = " or ".join(setting.response.words for setting in kept)
     known = "known" if curve.channel.window_ns is not None else "found from the readings"
     lags = " to ".join(dict.fromkeys(format_ns(each / S_PER_NS) for each in sorted(s.lag_s for s in kept)))
-    words = f"{curve.channel.name} is taken for {words} ({known}), stamped late by {lags}"
+    words = f"{curve.channel.name} is taken for {words} ({known}), stamped {lags} late"
     return PowerDraws(_mixed(found, kept, np.random.default_rng(seed)), words)
 
 
@@ -106,11 +107,6 @@ def _responses(curve: PowerCurve) -> list[Response]:
     if curve.channel.window_ns is not None:
         return [Boxcar(max(curve.channel.window_ns * S_PER_NS, SHORTEST_S))]
     return [*(Boxcar(window_s) for window_s in WINDOWS_S), *(FirstOrder(rise_s) for rise_s in RISES_S)]
-
-
-def _kept(settings: Sequence[_Setting]) -> list[_Setting]:
-    top = max(setting.log_likelihood for setting in settings)
-    return [setting for setting in settings if setting.log_likelihood > top - FAR_LESS_LIKELY]
 
 
 def _mixed(found: Sequence[PooledDraws], kept: Sequence[_Setting], chance: np.random.Generator) -> PooledDraws:
@@ -145,22 +141,33 @@ class _Problem:
         )
         return replace(chain, clusters=clusters)
 
-    def best(self, response: Response) -> _Setting:
-        """The likeliest lag, noise, jitter and variation of a response, looked for one after the other."""
-        setting = _Setting(response, 0.0, NOISES_W[2], 0.0, VARIATIONS[1], -np.inf)
-        lags = np.linspace(-FARTHEST_LAG_S, FARTHEST_LAG_S, 13)
-        for _ in range(3):
-            every = [self._tried(replace(setting, lag_s=float(lag_s))) for lag_s in lags]
-            setting = max(every, key=lambda each: each.log_likelihood)
-            grid = product(NOISES_W, VARIATIONS, TICK_JITTERS_S if np.any(self.updates.std_s) else (0.0,))
-            every = [
-                self._tried(replace(setting, noise_w=noise_w, variation=variation, jitter_s=jitter_s))
-                for noise_w, variation, jitter_s in grid
-            ]
-            setting = max(every, key=lambda each: each.log_likelihood)
-            step_s = float(lags[1] - lags[0])
-            lags = np.linspace(setting.lag_s - step_s, setting.lag_s + step_s, 7)
-        return setting
+    def likely(self, responses: Sequence[Response]) -> list[_Setting]:
+        """The responses that the readings allow, each at its likeliest lag, noise, jitter and variation."""
+        settings = [_Setting(response, 0.0, NOISES_W[2], 0.0, VARIATIONS[1], -np.inf) for response in responses]
+        step_s = FARTHEST_LAG_S / ROUNDS[0][0]
+        for steps, less_likely in ROUNDS:
+            least_s = step_s / 3 if less_likely > ROUNDS[-1][1] else 0.0
+            lags = step_s * np.arange(-steps, steps + 1)
+            settings = [self._better(setting, lags, least_s) for setting in settings]
+            top = max(setting.log_likelihood for setting in settings)
+            settings = [setting for setting in settings if setting.log_likelihood > top - less_likely]
+            step_s /= 3
+        return settings
+
+    def _better(self, setting: _Setting, further_s: Floats, least_s: float) -> _Setting:
+        """The likeliest lag around a setting's, then the likeliest noise, variation and jitter at it.
+
+        least_s: ticks are taken to be this unsure at least, so that no response is lost to a coarse step.
+        """
+        blurred = replace(setting, jitter_s=max(setting.jitter_s, least_s))
+        every = [self._tried(replace(blurred, lag_s=setting.lag_s + float(own_s))) for own_s in further_s]
+        setting = max(every, key=lambda each: each.log_likelihood)
+        jitters = sorted({max(each, least_s) for each in (TICK_JITTERS_S if np.any(self.updates.std_s) else (0.0,))})
+        every = [
+            self._tried(replace(setting, noise_w=noise_w, variation=variation, jitter_s=jitter_s))
+            for noise_w, variation, jitter_s in product(NOISES_W, VARIATIONS, jitters)
+        ]
+        return max(every, key=lambda each: each.log_likelihood)
 
     def _tried(self, setting: _Setting) -> _Setting:
         chain = _thinned(self.chain(setting))
@@ -199,11 +206,11 @@ def _slopes(chain: Chain, usual_w: Floats) -> list[Floats]:
     ]
 
 
-def _fitted(
-    chain: Chain, usual_w: Floats, variation: float, idle: Floats, limit_w: float
-) -> tuple[Floats, float]:
+def _fitted(chain: Chain, usual_w: Floats, variation: float, idle: Floats, limit_w: float) -> tuple[Floats, float]:
     """(mean powers, marginal log likelihood) at a variation, with powers of about `usual_w`."""
-    spread_w = np.maximum(np.minimum(usual_w, limit_w), 0.2 * chain.mean_w) * np.where(idle > 0, IDLE_VARIATION, variation)
+    spread_w = np.maximum(np.minimum(usual_w, limit_w), 0.2 * chain.mean_w) * np.where(
+        idle > 0, IDLE_VARIATION, variation
+    )
     precision = np.eye(chain.kinds) / limit_w**2
     moment = np.full(chain.kinds, 0.5 / limit_w)
     squares, log_determinant = 0.25 * chain.kinds, 2.0 * chain.kinds * float(np.log(limit_w))

@@ -103,4 +103,3 @@ class FirstOrder:
 
     def reached_s(self, age_s: Floats) -> Floats:
         return np.asarray(np.maximum(age_s, 0.0) - self.rise_s * self.reached(age_s), np.float64)
-

@@ -101,7 +101,9 @@ def _with_comb(comb: Comb, early_s: Floats, late_s: Floats, value: Floats) -> Up
     seen = np.searchsorted(numbers[first], every, "right") - 1
     is_seen = numbers[first][seen] == every
     expected_s = comb.time_s(every)
-    time_s = np.where(is_seen, np.minimum(np.maximum(expected_s, early_s[first][seen]), late_s[first][seen]), expected_s)
+    time_s = np.where(
+        is_seen, np.minimum(np.maximum(expected_s, early_s[first][seen]), late_s[first][seen]), expected_s
+    )
     least_std_s = np.maximum(comb.jitter_s, S_PER_NS)
     within_s = (least_std_s**-2.0 + 12.0 / width_s[first][seen] ** 2) ** -0.5
     last = np.append(np.flatnonzero(first)[1:], len(numbers)) - 1
