@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wattvlm.attribution.pooling import PooledDraws, pooled_draws
 from wattvlm.attribution.power import PowerCurve
@@ -47,7 +48,11 @@ TICK_JITTERS_S = (0.0, 0.0005, 0.001, 0.002)
 
 VARIATIONS = (0.005, 0.03, 0.1)
 IDLE_VARIATION = 0.05
-CLUSTERS_SEARCHED = 4
+CLUSTERS_SEARCHED = 3
+MOST_SOLVED = 4
+SCALES = (0.8, 0.9, 1.1, 1.25)
+"""A board's window is near those that are known: these parts of it are tried in the end."""
+
 SHORTEST_S = 0.001
 FEWEST_ROWS = 16
 
@@ -84,7 +89,7 @@ def power_draws(
         return None
     idle = np.isin(np.arange(len(timeline.kinds)), [*idle_rows, *range(timeline.rows, len(timeline.kinds))])
     problem = _Problem(timeline, updates, curve, idle)
-    kept = problem.likely(_responses(curve))
+    kept = _spread(problem.likely(_responses(curve), curve.channel.window_ns is not None))
     found: list[PooledDraws] = []
     for setting in kept:
         own = pooled_draws(problem.chain(setting), curve.limit_w, idle_rows, seed)
@@ -109,6 +114,13 @@ def _responses(curve: PowerCurve) -> list[Response]:
     return [*(Boxcar(window_s) for window_s in WINDOWS_S), *(FirstOrder(rise_s) for rise_s in RISES_S)]
 
 
+def _spread(settings: Sequence[_Setting]) -> list[_Setting]:
+    """At most MOST_SOLVED settings: the likeliest, the ones with the shortest and the longest memory, then others."""
+    by_age = sorted(settings, key=lambda setting: setting.response.mean_age_s)
+    by_chance = sorted(settings, key=lambda setting: -setting.log_likelihood)
+    return list(dict.fromkeys([by_chance[0], by_age[0], by_age[-1], *by_chance]))[:MOST_SOLVED]
+
+
 def _mixed(found: Sequence[PooledDraws], kept: Sequence[_Setting], chance: np.random.Generator) -> PooledDraws:
     """Draws in equal shares of all responses; lags of ticks and of marks together."""
     places = chance.permutation(np.arange(DRAWS) % len(found))
@@ -124,7 +136,7 @@ class _Problem:
     timeline: Timeline
     updates: Updates
     curve: PowerCurve
-    idle: np.ndarray[tuple[int], np.dtype[np.bool_]]
+    idle: NDArray[np.bool_]
 
     def chain(self, setting: _Setting) -> Chain:
         """All clusters with the noise of a setting, that of its ticks included."""
@@ -141,18 +153,32 @@ class _Problem:
         )
         return replace(chain, clusters=clusters)
 
-    def likely(self, responses: Sequence[Response]) -> list[_Setting]:
-        """The responses that the readings allow, each at its likeliest lag, noise, jitter and variation."""
+    def likely(self, responses: Sequence[Response], known: bool) -> list[_Setting]:
+        """The responses that the readings allow, each at its likeliest lag, noise, jitter and variation.
+
+        known: there is but one, and its window is not in question.
+        """
         settings = [_Setting(response, 0.0, NOISES_W[2], 0.0, VARIATIONS[1], -np.inf) for response in responses]
         step_s = FARTHEST_LAG_S / ROUNDS[0][0]
         for steps, less_likely in ROUNDS:
             least_s = step_s / 3 if less_likely > ROUNDS[-1][1] else 0.0
-            lags = step_s * np.arange(-steps, steps + 1)
+            lags = step_s * np.arange(-steps, steps + 1, dtype=np.float64)
             settings = [self._better(setting, lags, least_s) for setting in settings]
             top = max(setting.log_likelihood for setting in settings)
             settings = [setting for setting in settings if setting.log_likelihood > top - less_likely]
             step_s /= 3
-        return settings
+        if known:
+            return settings
+        settings += [self._rescaled(setting, scale, 3 * step_s) for setting in settings for scale in SCALES]
+        top = max(setting.log_likelihood for setting in settings)
+        return [setting for setting in settings if setting.log_likelihood > top - ROUNDS[-1][1]]
+
+    def _rescaled(self, setting: _Setting, scale: float, step_s: float) -> _Setting:
+        """A setting with its memory scaled, and its lag so that the middle of the memory stays where it was."""
+        response = setting.response.scaled(scale)
+        earlier_s = (response.mean_age_s - setting.response.mean_age_s) / 2
+        moved = replace(setting, response=response, lag_s=setting.lag_s - earlier_s)
+        return self._better(moved, step_s * np.arange(-3, 4, dtype=np.float64), 0.0)
 
     def _better(self, setting: _Setting, further_s: Floats, least_s: float) -> _Setting:
         """The likeliest lag around a setting's, then the likeliest noise, variation and jitter at it.
@@ -164,10 +190,12 @@ class _Problem:
         setting = max(every, key=lambda each: each.log_likelihood)
         jitters = sorted({max(each, least_s) for each in (TICK_JITTERS_S if np.any(self.updates.std_s) else (0.0,))})
         every = [
-            self._tried(replace(setting, noise_w=noise_w, variation=variation, jitter_s=jitter_s))
-            for noise_w, variation, jitter_s in product(NOISES_W, VARIATIONS, jitters)
+            self._tried(replace(setting, noise_w=noise_w, variation=variation))
+            for noise_w, variation in product(NOISES_W, VARIATIONS)
         ]
-        return max(every, key=lambda each: each.log_likelihood)
+        setting = max(every, key=lambda each: each.log_likelihood)
+        every = [self._tried(replace(setting, jitter_s=jitter_s)) for jitter_s in jitters]
+        return max([setting, *every], key=lambda each: each.log_likelihood)
 
     def _tried(self, setting: _Setting) -> _Setting:
         chain = _thinned(self.chain(setting))

@@ -36,6 +36,10 @@ class Response(Protocol):
         """What it is, for a report."""
         ...
 
+    def scaled(self, factor: float) -> Response:
+        """The same kind of response with its time scaled."""
+        ...
+
     def reached(self, age_s: Floats) -> Floats:
         """The share of a reading that comes from ages up to `age_s`: 0 for ages <= 0, 1 beyond the reach."""
         ...
@@ -62,6 +66,9 @@ class Boxcar:
     @property
     def words(self) -> str:
         return f"the mean of {self.window_s * 1e3:.3g} ms"
+
+    def scaled(self, factor: float) -> Boxcar:
+        return Boxcar(factor * self.window_s)
 
     def reached(self, age_s: Floats) -> Floats:
         return np.asarray(np.minimum(np.maximum(age_s / self.window_s, 0.0), 1.0), np.float64)
@@ -97,6 +104,9 @@ class FirstOrder:
     @property
     def words(self) -> str:
         return f"first order, {self.rise_s * 1e3:.3g} ms"
+
+    def scaled(self, factor: float) -> FirstOrder:
+        return FirstOrder(factor * self.rise_s)
 
     def reached(self, age_s: Floats) -> Floats:
         return np.asarray(-np.expm1(-np.maximum(age_s, 0.0) / self.rise_s), np.float64)
