@@ -105,8 +105,8 @@ def vector(name: str, folder: Path = FOLDER, column: str = "power.draw.instant")
 def _table(path: Path) -> Mapping[str, Floats]:
     with gzip.open(path, "rt", newline="") as lines:
         header, *rows = list(csv.reader(lines))
-    columns = np.array(rows, dtype=np.float64).T
-    return dict(zip(header, columns))
+    columns = np.array(rows, dtype=np.float64)
+    return {name: columns[:, index] for index, name in enumerate(header)}
 
 
 def _ns(time_ms: Floats) -> Times:
@@ -192,7 +192,7 @@ def run() -> None:
     )
     show("Sensors identified", header, rows)
     rows = [row for own in vectors if len(own.edges_ns) > 8 for row in _energy_rows(own)]
-    header = (
+    joules_header = (
         "recording",
         "part",
         "true J (re-aligned)",
@@ -202,7 +202,7 @@ def run() -> None:
         "error % (re-aligned)",
         "given as",
     )
-    show("Joules of a high, of a low, and of all, after the published gain and offset", header, rows)
+    show("Joules of a high, of a low, and of all, after the published gain and offset", joules_header, rows)
 
 
 def _identity_rows(own: Vector) -> list[tuple[str, ...]]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +21,7 @@ from wattvlm.attribution.responses import Boxcar, FirstOrder, Response
 from wattvlm.attribution.ticks import Floats, seconds_since
 from wattvlm.attribution.timeline import Timeline
 from wattvlm.attribution.updates import Updates, updates_of
-from wattvlm.attribution.views import Chain
+from wattvlm.attribution.views import Chain, Clusters
 from wattvlm.energy import DRAWS
 from wattvlm.recording import Readings
 from wattvlm.units import S_PER_NS, format_ns
@@ -33,9 +32,12 @@ WINDOWS_S = (0.001, 0.01, 0.02, 0.025, 0.05, 0.1, 1.0)
 RISES_S = (0.005, 0.008, 0.0125, 0.02, 0.03, 0.05, 0.08, 0.13, 0.2)
 """Time constants of first-order sensors that are tried."""
 
-ROUNDS = (8, 60.0), (3, 30.0), (3, 12.0), (3, 6.0)
-"""Of a search in finer and finer steps: steps of the lag to each side, and by how much in log likelihood a response may
-be worse than the best one, to be kept."""
+BLURS = (0.15, 6, 8), (0.05, 4, 3)
+"""Of a coarse search: noise that is taken, in parts of what the readings scatter, so that no response is lost to a
+coarse step of the lag; how many responses are kept; and steps of the lag to each side."""
+
+FAR_LESS_LIKELY = 6.0
+"""Responses whose log likelihood is lower than the best by more than this are left out."""
 
 FARTHEST_LAG_S, LAG_STD_S = 0.03, 0.01
 """Stamps lie about where windows end: reads take milliseconds, and stamps come before or after them."""
@@ -98,7 +100,8 @@ def power_draws(
         found.append(own)
     words = " or ".join(setting.response.words for setting in kept)
     known = "known" if curve.channel.window_ns is not None else "found from the readings"
-    lags = " to ".join(dict.fromkeys(format_ns(each / S_PER_NS) for each in sorted(s.lag_s for s in kept)))
+    late_s = [setting.lag_s for setting in kept]
+    lags = " to ".join(dict.fromkeys(format_ns(each / S_PER_NS) for each in (min(late_s), max(late_s))))
     words = f"{curve.channel.name} is taken for {words} ({known}), stamped {lags} late"
     return PowerDraws(_mixed(found, kept, np.random.default_rng(seed)), words)
 
@@ -145,64 +148,60 @@ class _Problem:
         if not setting.jitter_s:
             return chain
         usual_w = np.full(chain.kinds, chain.mean_w)
-        for _ in range(2):
-            usual_w = _fitted(chain, usual_w, setting.variation, self._is_idle(chain), self.curve.limit_w)[0]
-        clusters = tuple(
-            replace(own, own_noise=own.own_noise + setting.jitter_s**2 * slope_w**2)
-            for own, slope_w in zip(chain.clusters, _slopes(chain, usual_w))
-        )
-        return replace(chain, clusters=clusters)
+        usual_w, _ = _fitted(chain, usual_w, setting.variation, self._is_idle(chain), self.curve.limit_w)
+        return _with_jitter(chain, setting.jitter_s, usual_w)
 
     def likely(self, responses: Sequence[Response], known: bool) -> list[_Setting]:
         """The responses that the readings allow, each at its likeliest lag, noise, jitter and variation.
 
         known: there is but one, and its window is not in question.
         """
-        settings = [_Setting(response, 0.0, NOISES_W[2], 0.0, VARIATIONS[1], -np.inf) for response in responses]
-        step_s = FARTHEST_LAG_S / ROUNDS[0][0]
-        for steps, less_likely in ROUNDS:
-            least_s = step_s / 3 if less_likely > ROUNDS[-1][1] else 0.0
-            lags = step_s * np.arange(-steps, steps + 1, dtype=np.float64)
-            settings = [self._better(setting, lags, least_s) for setting in settings]
-            top = max(setting.log_likelihood for setting in settings)
-            settings = [setting for setting in settings if setting.log_likelihood > top - less_likely]
+        scatter_w = float(np.std(self.updates.value))
+        settings = [_Setting(response, 0.0, scatter_w, 0.0, VARIATIONS[1], -np.inf) for response in responses]
+        step_s = FARTHEST_LAG_S / BLURS[0][2]
+        for blur, kept, steps in BLURS:
+            noise_w = max(blur * scatter_w, NOISES_W[1])
+            settings = [self._shifted(replace(each, noise_w=noise_w), step_s, steps) for each in settings]
+            settings = sorted(settings, key=lambda each: -each.log_likelihood)[:kept]
             step_s /= 3
+        settings = _near_the_best([self._better(each, step_s) for each in settings], 2 * FAR_LESS_LIKELY)
+        settings = _near_the_best([self._better(each, step_s / 3) for each in settings], FAR_LESS_LIKELY)
         if known:
             return settings
-        settings += [self._rescaled(setting, scale, 3 * step_s) for setting in settings for scale in SCALES]
-        top = max(setting.log_likelihood for setting in settings)
-        return [setting for setting in settings if setting.log_likelihood > top - ROUNDS[-1][1]]
+        scaled = [self._rescaled(each, scale, step_s) for each in settings[:2] for scale in SCALES]
+        return _near_the_best([*settings, *scaled], FAR_LESS_LIKELY)
 
     def _rescaled(self, setting: _Setting, scale: float, step_s: float) -> _Setting:
         """A setting with its memory scaled, and its lag so that the middle of the memory stays where it was."""
         response = setting.response.scaled(scale)
-        earlier_s = (response.mean_age_s - setting.response.mean_age_s) / 2
-        moved = replace(setting, response=response, lag_s=setting.lag_s - earlier_s)
-        return self._better(moved, step_s * np.arange(-3, 4, dtype=np.float64), 0.0)
+        later_s = response.mean_age_s - setting.response.mean_age_s
+        return self._better(replace(setting, response=response, lag_s=setting.lag_s - later_s), step_s)
 
-    def _better(self, setting: _Setting, further_s: Floats, least_s: float) -> _Setting:
-        """The likeliest lag around a setting's, then the likeliest noise, variation and jitter at it.
+    def _shifted(self, setting: _Setting, step_s: float, steps: int) -> _Setting:
+        """The likeliest lag around a setting's."""
+        lags = setting.lag_s + step_s * np.arange(-steps, steps + 1)
+        return _likeliest([self._tried(replace(setting, lag_s=float(lag_s))) for lag_s in lags])
 
-        least_s: ticks are taken to be this unsure at least, so that no response is lost to a coarse step.
-        """
-        blurred = replace(setting, jitter_s=max(setting.jitter_s, least_s))
-        every = [self._tried(replace(blurred, lag_s=setting.lag_s + float(own_s))) for own_s in further_s]
-        setting = max(every, key=lambda each: each.log_likelihood)
-        jitters = sorted({max(each, least_s) for each in (TICK_JITTERS_S if np.any(self.updates.std_s) else (0.0,))})
-        every = [
-            self._tried(replace(setting, noise_w=noise_w, variation=variation))
-            for noise_w, variation in product(NOISES_W, VARIATIONS)
-        ]
-        setting = max(every, key=lambda each: each.log_likelihood)
-        every = [self._tried(replace(setting, jitter_s=jitter_s)) for jitter_s in jitters]
-        return max([setting, *every], key=lambda each: each.log_likelihood)
+    def _better(self, setting: _Setting, step_s: float) -> _Setting:
+        """The likeliest noise and variation of a setting, then lag, then noise again, then jitter of ticks."""
+        noises = [replace(setting, noise_w=noise_w) for noise_w in NOISES_W]
+        setting = _likeliest([self._tried(replace(own, variation=each)) for own in noises for each in VARIATIONS])
+        setting = self._shifted(setting, step_s, 3)
+        setting = _likeliest([self._tried(replace(setting, noise_w=noise_w)) for noise_w in NOISES_W])
+        if not np.any(self.updates.std_s):
+            return setting
+        jitters = [replace(setting, jitter_s=jitter_s) for jitter_s in TICK_JITTERS_S[1:]]
+        every = [self._tried(replace(own, noise_w=noise_w)) for own in jitters for noise_w in NOISES_W[1:4]]
+        return _likeliest([setting, *every])
 
     def _tried(self, setting: _Setting) -> _Setting:
-        chain = _thinned(self.chain(setting))
-        likely = -0.5 * (setting.lag_s / LAG_STD_S) ** 2
-        usual_w = np.full(chain.kinds, chain.mean_w)
+        chain = _thinned(self._chain(setting.response, setting.lag_s, self._noise_w2(setting.noise_w)))
         idle = self._is_idle(chain)
-        usual_w, _ = _fitted(chain, usual_w, setting.variation, idle, self.curve.limit_w)
+        usual_w = np.full(chain.kinds, chain.mean_w)
+        if setting.jitter_s:
+            usual_w, _ = _fitted(chain, usual_w, setting.variation, idle, self.curve.limit_w)
+            chain = _with_jitter(chain, setting.jitter_s, usual_w)
+        likely = -0.5 * (setting.lag_s / LAG_STD_S) ** 2
         _, found = _fitted(chain, usual_w, setting.variation, idle, self.curve.limit_w)
         return replace(setting, log_likelihood=likely + found)
 
@@ -225,13 +224,26 @@ def _thinned(chain: Chain) -> Chain:
     return replace(chain, clusters=(clusters.chosen(which),))
 
 
-def _slopes(chain: Chain, usual_w: Floats) -> list[Floats]:
-    """By how many watts a second each reading would change if its tick were another."""
+def _with_jitter(chain: Chain, jitter_s: float, usual_w: Floats) -> Chain:
+    """The chain with the noise that ticks cause which are not where they should be, at powers of about `usual_w`."""
     step_s = 1e-3
-    return [
-        (own.weights(step_s) - own.weights(-step_s)) @ own.is_kind(chain.kinds) @ usual_w / (2 * step_s)
-        for own in chain.clusters
-    ]
+    clusters: list[Clusters] = []
+    for own in chain.clusters:
+        earlier_less_later = own.weights(-step_s) - own.weights(step_s)
+        slope_w = earlier_less_later @ own.is_kind(chain.kinds) @ usual_w / (2 * step_s)
+        clusters.append(replace(own, own_noise=own.own_noise + jitter_s**2 * slope_w**2))
+    return replace(chain, clusters=tuple(clusters))
+
+
+def _likeliest(settings: Sequence[_Setting]) -> _Setting:
+    return max(settings, key=lambda setting: setting.log_likelihood)
+
+
+def _near_the_best(settings: Sequence[_Setting], less_likely: float) -> list[_Setting]:
+    """The settings that are not far less likely than the best, the likeliest first."""
+    top = max(setting.log_likelihood for setting in settings)
+    kept = [setting for setting in settings if setting.log_likelihood > top - less_likely]
+    return sorted(kept, key=lambda setting: -setting.log_likelihood)
 
 
 def _fitted(chain: Chain, usual_w: Floats, variation: float, idle: Floats, limit_w: float) -> tuple[Floats, float]:
@@ -250,7 +262,7 @@ def _fitted(chain: Chain, usual_w: Floats, variation: float, idle: Floats, limit
         both = np.concatenate([seen @ own.is_kind(chain.kinds), (own.values * own.real)[:, :, None]], axis=2)
         white = np.reshape(np.linalg.solve(factor, both), (-1, chain.kinds + 1))
         design, values = white[:, :-1], white[:, -1]
-        precision, moment = precision + design.T @ design, moment + values @ design
+        precision, moment = precision + np.transpose(design) @ design, moment + values @ design
         squares += float(values @ values)
         log_determinant += 2.0 * float(np.sum(np.log(np.diagonal(factor, axis1=1, axis2=2))))
     mean_w = np.asarray(np.linalg.solve(precision, moment), np.float64)

@@ -166,7 +166,7 @@ def fits(load: Load, updates: Updates, response: Boxcar | FirstOrder, lag_s: Flo
         variance = moved_w2 + noise_w2[:, None]
         powers_w = _solved(mean, value, 1.0 / variance, known)
     left_w = value - np.einsum("lkb,lb->lk", mean, powers_w)
-    unlike = np.sum((powers_w @ known.T) ** 2, axis=1) + (lag_s / LAG_STD_S) ** 2
+    unlike = np.sum((powers_w @ np.transpose(known)) ** 2, axis=1) + (lag_s / LAG_STD_S) ** 2
     log_likelihood = -0.5 * (np.sum(left_w**2 / variance + np.log(variance), axis=1) + unlike)
     log_likelihood = np.where(powers_w[:, 1] > 0.0, log_likelihood, -np.inf)
     return Fits(lag_s, log_likelihood, powers_w, np.sqrt(np.mean(left_w**2, axis=1)))
@@ -186,7 +186,7 @@ def _solved(mean: Floats, value: Floats, weight: Floats, known: Floats) -> Float
     weighed = mean * weight[..., None]
     normal = np.swapaxes(weighed, 1, 2) @ mean
     scale = np.trace(normal, axis1=1, axis2=2)[:, None, None]
-    normal = normal + known.T @ known + 1e-9 * scale * np.eye(mean.shape[2])
+    normal = normal + np.transpose(known) @ known + 1e-9 * scale * np.eye(mean.shape[2])
     moment = np.einsum("lkb,k->lb", weighed, value)
     return np.asarray(np.linalg.solve(normal, moment[..., None])[..., 0], np.float64)
 

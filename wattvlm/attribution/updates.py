@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wattvlm.attribution.ticks import Counts, Floats, seconds_since
 from wattvlm.recording import Readings
@@ -97,9 +98,9 @@ def _with_comb(comb: Comb, early_s: Floats, late_s: Floats, value: Floats) -> Up
     width_s = np.maximum(late_s - early_s, S_PER_NS)
     numbers = np.maximum.accumulate(comb.numbers((early_s + late_s) / 2))
     first = np.concatenate([[True], np.diff(numbers) > 0])
-    every = np.arange(numbers[0], numbers[-1] + 1)
-    seen = np.searchsorted(numbers[first], every, "right") - 1
-    is_seen = numbers[first][seen] == every
+    every: Counts = np.arange(int(numbers[0]), int(numbers[-1]) + 1, dtype=np.int64)
+    seen: Counts = np.searchsorted(numbers[first], every, "right") - 1
+    is_seen: NDArray[np.bool_] = numbers[first][seen] == every
     expected_s = comb.time_s(every)
     time_s = np.where(
         is_seen, np.minimum(np.maximum(expected_s, early_s[first][seen]), late_s[first][seen]), expected_s
