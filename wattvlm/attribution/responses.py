@@ -16,6 +16,7 @@ from typing import Protocol
 import numpy as np
 
 from wattvlm.attribution.ticks import Floats
+from wattvlm.units import S_PER_NS, format_ns
 
 
 class Response(Protocol):
@@ -65,7 +66,7 @@ class Boxcar:
 
     @property
     def words(self) -> str:
-        return f"the mean of {self.window_s * 1e3:.3g} ms"
+        return f"the mean of {format_ns(self.window_s / S_PER_NS)}"
 
     def scaled(self, factor: float) -> Boxcar:
         return Boxcar(factor * self.window_s)
@@ -103,7 +104,7 @@ class FirstOrder:
 
     @property
     def words(self) -> str:
-        return f"first order, {self.rise_s * 1e3:.3g} ms"
+        return f"first order, {format_ns(self.rise_s / S_PER_NS)}"
 
     def scaled(self, factor: float) -> FirstOrder:
         return FirstOrder(factor * self.rise_s)
