@@ -21,6 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from wattvlm import filing
+from wattvlm.calibration import PLAUSIBLE_GAIN, Calibration
 from wattvlm.energy import DRAWS, Energy, Provenance
 from wattvlm.errors import ReportFormatError
 from wattvlm.host import Host
@@ -40,9 +41,10 @@ SCALARS: dict[Any, st.SearchStrategy[Any]] = {
 
 def anything(kind: Any) -> st.SearchStrategy[Any]:
     """Any value of a noun's field, found from its type: a field that is added later is filed and tested too."""
-    if kind in (Energy, Readings, States, Recording):
+    if kind in (Energy, Readings, States, Recording, Calibration):
         composite: dict[Any, st.SearchStrategy[Any]] = {
             Energy: energies(), Readings: readings(), States: states(), Recording: recordings(),
+            Calibration: calibrations(),
         }  # fmt: skip
         return composite[kind]
     if isinstance(kind, type) and is_dataclass(kind):
@@ -87,6 +89,20 @@ def states(draw: st.DrawFn) -> States:
     seen = draw(readings(draw(st.text(max_size=8))))
     quantity, is_own = draw(st.sampled_from(QUANTITIES)), draw(st.none() | st.booleans())
     return States(seen.channel, quantity, seen.time_ns, seen.value, draw(INT64), draw(st.text(max_size=8)), is_own)
+
+
+@st.composite
+def calibrations(draw: st.DrawFn) -> Calibration:
+    hints = get_type_hints(Calibration)
+    found = {each.name: draw(anything(hints[each.name])) for each in fields(Calibration)}
+    has_gain = draw(st.booleans())
+    found["gain"] = draw(st.floats(*PLAUSIBLE_GAIN)) if has_gain else None
+    found["gain_std_fraction"] = draw(st.floats(0, 1)) if has_gain else None
+    found["offset_std_w"] = draw(st.none() | st.floats(0, 1e6))
+    found["update_period_ns"] = draw(st.none() | st.integers(1, 2**63 - 1))
+    for name in ("window_ns", "lag_ns"):
+        found[name] = draw(st.none() | st.tuples(INT64, INT64).map(lambda ends: (min(ends), max(ends))))
+    return Calibration(**found)
 
 
 @st.composite
