@@ -42,7 +42,7 @@ FAR_LESS_LIKELY = 6.0
 FARTHEST_LAG_S, LAG_STD_S = 0.03, 0.01
 """Stamps lie about where windows end: reads take milliseconds, and stamps come before or after them."""
 
-NOISES_W = (0.1, 0.4, 1.0, 2.5, 6.0)
+NOISES_W = (0.1, 0.4, 1.0, 2.5, 6.0, 15.0, 40.0)
 """One sigma of readings that is tried, beside their resolution."""
 
 TICK_JITTERS_S = (0.0, 0.0005, 0.001, 0.002)

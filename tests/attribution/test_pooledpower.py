@@ -1,0 +1,90 @@
+"""Several calls on a power field whose window nobody states: phases are found, and their intervals hold the truth."""
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from wattvlm.attribution import analyze
+from wattvlm.testing import PowerCurve, Script, ScriptedPhase, VirtualMachine, VirtualSensor, simulate
+from wattvlm.trace import Mark
+
+MS = 1_000_000
+PHASES = (
+    ScriptedPhase("vision_encode", 90 * MS, {"gpu": 310.0}),
+    ScriptedPhase("prefill", 45 * MS, {"gpu": 600.0}),
+    ScriptedPhase("decode", 420 * MS, {"gpu": 330.0}),
+)
+
+
+def power_field(seed, **behaviour):
+    return VirtualSensor(
+        **{"name": "gpu-0/power", "method": "power", "max_power_w": 700.0, "noise_w": 1.0, "resolution": 0.1,
+           "jitter_ns": 2 * MS, "phase_ns": 23 * MS * seed, "seed": seed, **behaviour}
+    )  # fmt: skip
+
+
+def hidden(recording, skew_ns):
+    """The recording without period and window, its marks off by a common skew."""
+    (channel,) = recording.channels
+    marks = tuple(replace(mark, time_ns=mark.time_ns + skew_ns) for mark in recording.marks)
+    return replace(recording, channels=(replace(channel, update_period_ns=None, window_ns=None),), marks=marks)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "words", "widest"),
+    [
+        ({"window_ns": 25 * MS}, "the mean of 25 ms", 0.06),
+        ({"window_ns": 1000 * MS}, "the mean of 1000 ms", 0.12),
+        ({"rise_ns": 50 * MS}, "first order, 50 ms", 0.12),
+    ],
+    ids=["25 of 100 ms", "1 s mean", "first order"],
+)
+def test_phases_of_twenty_calls_are_found_whatever_the_power_field_averages(behaviour, words, widest):
+    script = Script(phases=PHASES, calls=20, power_variation_fraction=0.03, quiet_ns=1500 * MS, dither_ns=130 * MS)
+    played = simulate(script, [power_field(2, **behaviour)], 2)
+    report = analyze(hidden(played.recording, 2 * MS))
+    assert any(words in note and "found from the readings" in note for note in report.notes), report.notes
+    for name in ("vision_encode", "prefill", "decode"):
+        energy = report.phase(name).energies["gpu"].energy
+        truth_j = sum(call[name] for call in played.truth_j["gpu"]) / 20
+        assert not energy.is_bounds
+        assert abs(energy.middle_j - truth_j) <= 1.5 * energy.half_width_j
+        assert energy.half_width_j < widest * truth_j
+
+
+def test_a_window_that_is_stated_is_taken_as_it_is():
+    script = Script(phases=PHASES, calls=8, power_variation_fraction=0.03, quiet_ns=1500 * MS)
+    played = simulate(script, [power_field(3, window_ns=25 * MS)], 3)
+    report = analyze(played.recording)
+    assert any("the mean of 25 ms (known)" in note for note in report.notes)
+    prefill = report.phase("prefill").energies["gpu"].energy
+    truth_j = sum(call["prefill"] for call in played.truth_j["gpu"]) / 8
+    assert prefill.interval_j[0] <= truth_j <= prefill.interval_j[1]
+
+
+def test_a_decode_that_wanders_in_steps_is_held_by_its_interval():
+    """Steps of 12 ms at 400 and 240 W, as one forward pass after the other draws them."""
+    chance = random.Random(5)
+    time_ns, steps, marks, truth_j = 1000 * MS, [(0, 70.0)], [Mark(900 * MS, "block_start", 1)], 0.0
+    for call in range(1, 21):
+        time_ns += round(chance.uniform(30.0, 160.0) * MS)
+        marks += [Mark(time_ns, "call_start", call, "scripted"), Mark(time_ns, "phase_start", call, "prefill")]
+        steps.append((time_ns, 600.0))
+        time_ns += 45 * MS
+        marks += [Mark(time_ns, "phase_end", call, "prefill"), Mark(time_ns, "phase_start", call, "decode")]
+        for _ in range(20):
+            steps += [(time_ns, 400.0), (time_ns + 12 * MS, 240.0)]
+            time_ns += 24 * MS
+        steps.append((time_ns, 110.0))
+        marks += [Mark(time_ns, "phase_end", call, "decode"), Mark(time_ns, "call_end", call, text="returned")]
+    marks.append(Mark(time_ns + 50 * MS, "block_end", 1))
+    curve = PowerCurve(steps, before_w=70.0)
+    recording = VirtualMachine({"gpu": curve}, [power_field(4, window_ns=25 * MS)]).record(
+        0, time_ns + 1000 * MS, marks
+    )
+    report = analyze(hidden(recording, 0))
+    for name, truth_j in (("prefill", 600.0 * 0.045), ("decode", 320.0 * 0.48)):
+        found = report.phase(name).energies["gpu"]
+        low_j, high_j = found.energy.interval_j if found.stands_alone else found.bounds_j
+        assert low_j <= truth_j <= high_j
