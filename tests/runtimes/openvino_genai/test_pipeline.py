@@ -84,11 +84,12 @@ def test_answers_and_streams_are_the_same_with_and_without_a_meter(pipeline: Any
         texts = pipeline.generate("Which digit?", images=[image()], streamer=pieces.append, **SETTINGS).texts
         return texts, pieces
 
+    ask()  # the first answer after calls with other images is another one, with or without a meter
     before = ask()
     watching = Watched(RUNTIME)
     during = ask()
     watching.runtime.uninstall()
-    assert during == before
+    assert ask() == during == before
 
 
 def test_an_error_is_raised_as_it_would_be_and_said(pipeline: Any, watched: Watched):
