@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wattvlm.runtimes.transformers.counting import Prompt, image_runs, kept_count, output_count, prompt_counts
+from wattvlm.runtimes.transformers.counting import Prompt, are_images, image_runs, kept_count, output_count, prompt_counts
 
 IMAGE = 100
 TEXT_IDS = st.lists(st.integers(1, 99), max_size=20)
@@ -102,4 +102,32 @@ def test_padding_that_is_the_end_token_is_counted_once():
 
 
 def test_runs_of_placeholders_are_images():
-    assert image_runs([[1, IMAGE, IMAGE, 2, IMAGE], [IMAGE, 3]], {IMAGE}) == 3
+    assert image_runs([[1, IMAGE, IMAGE, 2, IMAGE], [IMAGE, 3]], {IMAGE}) == [2, 1, 1]
+
+
+def test_an_id_below_zero_stands_for_an_image():
+    assert image_runs([[1, -200, 2, -200]], ()) == [1, 1]
+
+
+def test_tiles_of_images_of_different_size_are_shared_out_by_the_length_of_their_runs():
+    assert are_images([8, 4], 3)
+    assert not are_images([7, 5], 3)
+
+
+def test_ids_that_were_embedded_are_text_and_the_rest_of_the_sequence_is_visual():
+    found = counted(ids=None, padded_length=0, batch_size=1, vision_ran=True, model_length=9, features=6, embedded=4)
+    assert (found["text_input"][0], found["visual_input"][0]) == (4, 5)
+    assert found["visual_input"][1].startswith("exact")
+
+
+def test_a_sequence_that_its_ids_fill_without_repeating_holds_no_visual_token():
+    found = counted(ids=[[2, 5, 6, 7, 8]], padded_length=5, batch_size=1, vision_ran=True, model_length=5, features=10)
+    assert (found["text_input"][0], found["visual_input"][0]) == (5, 0)
+    assert "beside" in found["visual_input"][1]
+
+
+def test_placeholders_that_also_stand_for_newlines_are_found_by_their_run():
+    row = [2, *[9] * 25, 5]
+    found = counted(ids=[row], padded_length=27, batch_size=1, vision_ran=True, model_length=27, features=20)
+    assert (found["text_input"][0], found["visual_input"][0]) == (2, 25)
+    assert "20 rows" in found["visual_input"][1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from wattvlm.runtimes import next_call_id
@@ -39,6 +39,8 @@ class ObservedCall:
     is_announced = False
     started_ns = 0
     before: ObservedCall | None = None
+    first_mask: Any = None
+    masks: Sequence[Any] = ()
     device_phases_marked: frozenset[str] = frozenset()
     cached_length = 0
     aside = 0
@@ -341,6 +343,7 @@ class ObservedCall:
         self.ids = None
         self.outcomes = []
         self.embedded = []
+        self.first_mask, self.masks = None, ()
 
 
 _STEPS_SO_FAR = "forward passes after the prefill, so far"

@@ -10,7 +10,10 @@ from wattvlm.runtimes.transformers.calls import STEPS, ObservedCall, monotonic_n
 from wattvlm.runtimes.transformers.counting import (
     Count,
     Prompt,
+    are_images,
+    hidden_count,
     image_runs,
+    inferred_placeholder,
     kept_count,
     output_count,
     prompt_counts,
@@ -26,7 +29,8 @@ def write_prompt_counts(call: ObservedCall) -> None:
     if call.prompts is not None:
         call.count(now_ns, "batch_size", call.prompts, "prompts")
     ids = _prompt_ids(call)
-    for each in (*_token_counts(call, ids), *_images(call, ids)):
+    prompt = _prompt(call, ids)
+    for each in (*_token_counts(call, prompt), *_images(call, prompt)):
         call.count(now_ns, each.name, each.value, each.how)
 
 
@@ -73,14 +77,14 @@ def _embedded(call: ObservedCall) -> int:
     return sum(int(ids.numel()) for ids in call.embedded)
 
 
-def _token_counts(call: ObservedCall, ids: inputs.Rows | None) -> Iterator[Count]:
+def _prompt(call: ObservedCall, ids: inputs.Rows | None) -> Prompt:
     layout = call.known.layout
     length = call.ids_length
     if call.ids is None and ids is not None:
         length = sum(call.first_lengths)
     elif length is None:
         length = 0 if call.ids is None else int(call.ids.shape[1])
-    prompt = Prompt(
+    return Prompt(
         ids=ids,
         padded_length=length,
         batch_size=call.prompts or 1,
@@ -92,6 +96,9 @@ def _token_counts(call: ObservedCall, ids: inputs.Rows | None) -> Iterator[Count
         into_language_model=layout.language_model is not None and _joins_language(call),
         embedded=_embedded(call) or None,
     )
+
+
+def _token_counts(call: ObservedCall, prompt: Prompt) -> Iterator[Count]:
     if call.vision_marked and call.rows_encoded is not None:
         yield Count("visual_encoded", call.rows_encoded, "rows out of the vision encoder")
     if call.waits:
@@ -102,10 +109,12 @@ def _token_counts(call: ObservedCall, ids: inputs.Rows | None) -> Iterator[Count
     for each in prompt_counts(prompt):
         visual = each.value if each.name == "visual_input" else visual
         yield each
-    if not layout.cross_attention and call.last_lengths and len(call.first_lengths) == len(call.last_lengths):
+    kept: Count | None = None
+    if not prompt.cross_attention and call.last_lengths and len(call.first_lengths) == len(call.last_lengths):
         kept = kept_count(visual, sum(call.first_lengths), sum(call.last_lengths), call.prompts or 1)
-        if kept is not None:
-            yield kept
+    kept = kept or hidden_count(visual, *(inputs.host_rows(mask) for mask in call.masks))
+    if kept is not None:
+        yield kept
 
 
 def _joins_language(call: ObservedCall) -> bool:
@@ -129,7 +138,7 @@ def _vision_ran(call: ObservedCall) -> bool | None:
     return None if given_pixels else False
 
 
-def _images(call: ObservedCall, ids: inputs.Rows | None) -> list[Count]:
+def _images(call: ObservedCall, prompt: Prompt) -> list[Count]:
     by_shape = inputs.images_given(call.given)
     if by_shape is not None:
         return [Count("images", *by_shape)]
@@ -143,10 +152,13 @@ def _images(call: ObservedCall, ids: inputs.Rows | None) -> list[Count]:
         return [Count("images", call.given_images, "feature groups")]
     if pixels == 1:
         return [Count("images", 1, f"rows of {name}")]
-    runs = image_runs(ids, call.known.placeholders) if ids is not None else 0
+    inferred = None if prompt.placeholders else inferred_placeholder(prompt)
+    marking = prompt.placeholders if inferred is None else (inferred,)
+    lengths = image_runs(prompt.ids or (), marking)
+    runs = len(lengths)
     if runs in (0, pixels):
         return [Count("images", pixels, f"rows of {name}")]
-    if pixels % runs == 0:
+    if are_images(lengths, pixels):
         return [Count("images", runs, f"runs of placeholder ids ({pixels} rows of {name}: tiles)")]
     return []
 

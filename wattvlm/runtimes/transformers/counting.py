@@ -115,6 +115,14 @@ def _id_that_occurs(times: int, prompt: Prompt) -> int | None:
     return matching[0] if len(matching) == 1 else None
 
 
+def inferred_placeholder(prompt: Prompt) -> int | None:
+    """The id that stands for features where no config names one, if what the vision side gave tells it."""
+    if prompt.features is None:
+        return None
+    exact = _id_that_occurs(prompt.features, prompt)
+    return exact if exact is not None else _id_in_runs(prompt.features, prompt)[0]
+
+
 def _filled(rows: int, prompt: Prompt) -> tuple[int, str, int] | None:
     """For a sequence that its ids fill, and no id occurs as often as there are feature rows.
 
@@ -123,20 +131,26 @@ def _filled(rows: int, prompt: Prompt) -> tuple[int, str, int] | None:
     """
     if prompt.ids is None or prompt.model_length != prompt.padded_length or prompt.cross_attention:
         return None
-    runs: Counter[int] = Counter()
-    longest = 0
-    for row in prompt.ids:
-        for token, run in groupby(row):
-            length = len(list(run))
-            longest = max(longest, length)
-            if length >= _LONG_RUN:
-                runs[token] += length
-    (found, often), *others = runs.most_common(2) or [(0, 0)]
-    if often * 4 >= rows and not others:
+    found, often, longest = _id_in_runs(rows, prompt)
+    if found is not None:
         return often, f"token id {found} in unbroken runs (the vision side gave {rows} rows)", often
     if longest < min(_LONG_RUN, rows):
         return 0, f"none in the sequence, which its ids fill ({rows} feature rows enter the blocks beside it)", 0
     return None
+
+
+def _id_in_runs(rows: int, prompt: Prompt) -> tuple[int | None, int, int]:
+    """(the one id that comes in long runs and often enough for so many rows, how often, length of the longest run)."""
+    runs: Counter[int] = Counter()
+    longest = 0
+    for row in prompt.ids or ():
+        for token, run in groupby(row):
+            length = sum(1 for _ in run)
+            longest = max(longest, length)
+            if length >= _LONG_RUN:
+                runs[token] += length
+    (found, often), *others = runs.most_common(2) or [(0, 0)]
+    return (found if often * 4 >= rows and often and not others else None), often, longest
 
 
 def _by_embeddings(prompt: Prompt) -> Iterator[Count]:
@@ -169,6 +183,27 @@ def kept_count(visual_input: int | None, first_length: int | None, last_length: 
     return Count("visual_kept", kept, "visual_input - positions lost between first and last block")
 
 
+def hidden_count(
+    visual_input: int | None,
+    first_seen: Sequence[Sequence[int]] = (),
+    last_seen: Sequence[Sequence[int]] = (),
+) -> Count | None:
+    """visual_kept, where a mask hides positions from the last block that it did not hide from the first: none is gone.
+
+    first_seen, last_seen: for each prompt, which positions its last one attends to in the first and the last block.
+    """
+    hidden = _holes(last_seen) - _holes(first_seen)
+    if visual_input is None or not 0 < hidden <= visual_input:
+        return None
+    how = f"none is dropped: a mask hides {hidden} of them from the last block, which computes them all the same"
+    return Count("visual_kept", visual_input, how)
+
+
+def _holes(seen: Sequence[Sequence[int]]) -> int:
+    """Hidden positions after the first that is seen; padding and sliding windows hide those before it."""
+    return sum(row[row.index(1) :].count(0) for row in seen if 1 in row)
+
+
 def output_count(
     sequences: Sequence[Sequence[int]], prompt_length: int, end_ids: Collection[int], pad_id: int | None
 ) -> Count:
@@ -188,9 +223,22 @@ def _new_tokens(row: Sequence[int], end_ids: Collection[int], pad_id: int | None
     return length
 
 
-def image_runs(ids: Sequence[Sequence[int]], placeholders: Collection[int]) -> int:
-    """Unbroken runs of placeholder ids."""
-    return sum(1 for row in ids for is_marked, _ in groupby(row, lambda token: token in placeholders) if is_marked)
+def image_runs(ids: Sequence[Sequence[int]], placeholders: Collection[int]) -> list[int]:
+    """Lengths of the unbroken runs of placeholder ids; an id below 0 is a sentinel that stands for one image."""
+    return [
+        sum(1 for _ in run)
+        for row in ids
+        for is_marked, run in groupby(row, lambda token: token < 0 or token in placeholders)
+        if is_marked
+    ]
+
+
+def are_images(runs: Sequence[int], tiles: int) -> bool:
+    """Whether each run can be one image of so many tiles in all: the tiles are of one length, and none is cut."""
+    if tiles % len(runs) == 0:
+        return True
+    total = sum(runs)
+    return total % tiles == 0 and all(run % (total // tiles) == 0 for run in runs)
 
 
 def _occurrences(row: Sequence[int], ids: Collection[int]) -> int:

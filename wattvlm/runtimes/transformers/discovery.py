@@ -17,6 +17,7 @@ _NOT_VISION_NAMES = ("audio", "speech", "talker")
 _CROSS_ATTENTION_NAMES = frozenset(("cross_attn", "crossattention", "encoder_attn", "EncDecAttention"))
 _MERE_LISTS = ("ModuleList", "ModuleDict")
 _LONG = 3
+_MOST_BANDS = 13  # of a picture: Sentinel-2 has 13; convolutions of projectors take hundreds of channels
 _PIECES_DEPTH = 3
 
 
@@ -199,7 +200,10 @@ def _could_encode(path: str, tree: ModuleTree, lists: Mapping[str, int]) -> bool
 def _takes_pixels(path: str, tree: ModuleTree) -> bool:
     if getattr(tree.at(path), "main_input_name", "") == "pixel_values":
         return True
-    return any(type(module).__name__ in ("Conv2d", "Conv3d") for module in tree.under(path))
+    return any(
+        type(module).__name__ in ("Conv2d", "Conv3d") and module.in_channels <= _MOST_BANDS
+        for module in tree.under(path)
+    )
 
 
 def _inner_projector(tree: ModuleTree, tower: str, lists: Mapping[str, int], width: int | None) -> str | None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from wattvlm.runtimes.transformers.calls import ObservedCall
 from wattvlm.runtimes.transformers.discovery import Part
-from wattvlm.runtimes.transformers.inputs import feature_rows, pictures_in
+from wattvlm.runtimes.transformers.inputs import feature_rows, pictures_in, seen_by_last
 from wattvlm.runtimes.transformers.loose import is_tensor
 from wattvlm.runtimes.transformers.models import Piece
 
@@ -47,12 +47,13 @@ def watch_modules(
     if known.token_embedding is not None and not compiled:
         embeds = _embedding_hook(call, ours, on_fault)
         hooks.append(modules[known.token_embedding].register_forward_pre_hook(embeds))
-    if known.blocks is not None and known.language_id is None and not compiled:
+    if known.blocks is not None and not compiled:
         blocks = modules[known.blocks]
-        first = _block_hook(call.language_starts, call, ours, on_fault)
-        hooks.append(blocks[0].register_forward_pre_hook(first, with_kwargs=True))
+        starts = None if known.language_id else call.language_starts
+        hooks.append(blocks[0].register_forward_pre_hook(_block_hook(call, starts, ours, on_fault), with_kwargs=True))
         if len(blocks) > 1:
-            last = _block_hook(call.language_ends, call, ours, on_fault)
+            ends = None if known.language_id else call.language_ends
+            last = _block_hook(call, ends, ours, on_fault, is_last=True)
             hooks.append(blocks[len(blocks) - 1].register_forward_pre_hook(last, with_kwargs=True))
 
 
@@ -133,15 +134,37 @@ def _embedding_hook(
 
 
 def _block_hook(
-    tell: Callable[[int], None], call: ObservedCall, ours: Callable[[], bool], on_fault: OnFault
+    call: ObservedCall,
+    tell: Callable[[int], None] | None,
+    ours: Callable[[], bool],
+    on_fault: OnFault,
+    *,
+    is_last: bool = False,
 ) -> Callable[..., None]:
+    """tell: what wants to know the number of positions, where the language model does not tell of it itself."""
+
     def starts(module: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         if ours():
             try:
                 hidden = args[0] if args else kwargs.get("hidden_states")
-                if is_tensor(hidden) and len(hidden.shape) > 1:
+                if tell is not None and is_tensor(hidden) and len(hidden.shape) > 1:
                     tell(int(hidden.shape[-2]))
+                _mask_enters(call, kwargs.get("attention_mask", args[1] if len(args) > 1 else None), is_last)
             except Exception as error:
                 on_fault(call, error)
 
     return starts
+
+
+def _mask_enters(call: ObservedCall, mask: Any, is_last: bool) -> None:
+    """Of the mask of the first and of the last block, if it is another, what the last position may see."""
+    if not is_last:
+        call.first_mask = mask
+    elif is_tensor(mask) and mask is not call.first_mask:
+        first = seen_by_last(call.first_mask)
+        last = seen_by_last(mask)
+        call.masks = [each for each in (first, last) if each is not None]
+        if first is None and last is not None:
+            call.masks = [last[:, :0], last]
+    if is_last:
+        call.first_mask = None

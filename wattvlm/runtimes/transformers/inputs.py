@@ -139,9 +139,19 @@ def _is_floating(tensor: Any) -> bool:
     return bool(tensor.dtype.is_floating_point)
 
 
+def seen_by_last(mask: Any) -> Any:
+    """(prompts, positions) of 1 and 0: what the last position may attend to by a mask of shape (prompts, heads, to,
+    from), true or 0 where seen; None for any other. A small copy, so that the mask itself lives no longer.
+    """
+    if not is_tensor(mask) or len(mask.shape) != 4:
+        return None
+    row = mask[:, 0, -1, :]
+    return (row == 0).int() if _is_floating(mask) else row.int()
+
+
 def images_given(given: Mapping[str, Any]) -> tuple[int, str] | None:
     """Images by the shapes of the arguments, where a row of an argument is one image for certain."""
-    for name in ("image_grid_thw", "image_sizes", "image_grid_hw", "video_grid_thw"):
+    for name in ("image_grid_thw", "image_sizes", "image_grid_hw", "image_grid_hws", "video_grid_thw"):
         value = given.get(name)
         if is_tensor(value) and len(value.shape) == 2:
             return int(value.shape[0]), f"rows of {name}"
