@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from wattvlm.runtimes.transformers import inputs
 from wattvlm.runtimes.transformers.calls import STEPS, ObservedCall, monotonic_ns
@@ -121,11 +120,7 @@ def _joins_language(call: ObservedCall) -> bool:
     """Two encoders side by side, such as CLIP's: the text model never gets image features."""
     if call.ticks_expected or call.known.placeholders or call.known.layout.cross_attention:
         return True
-    return _can_generate(call.model)
-
-
-def _can_generate(model: Any) -> bool:
-    return hasattr(model, "generate") or hasattr(model, "prepare_inputs_for_generation")
+    return call.known.generates
 
 
 def _vision_ran(call: ObservedCall) -> bool | None:

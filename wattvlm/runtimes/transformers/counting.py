@@ -126,14 +126,18 @@ def inferred_placeholder(prompt: Prompt) -> int | None:
 def _filled(rows: int, prompt: Prompt) -> tuple[int, str, int] | None:
     """For a sequence that its ids fill, and no id occurs as often as there are feature rows.
 
-    Newlines and separators between features make more placeholders than rows, pooling makes fewer; both still stand in
-    unbroken runs. Where nothing repeats, features can only have entered beside the sequence, as in adapters.
+    Newlines and separators between features make more placeholders than rows, still in unbroken runs. Shorter runs tell
+    that features stand in place of some ids, such as Qwen-VL's path of the image and its padding. Where nothing
+    repeats, features can only have entered beside the sequence, as in adapters.
     """
     if prompt.ids is None or prompt.model_length != prompt.padded_length or prompt.cross_attention:
         return None
     found, often, longest = _id_in_runs(rows, prompt)
     if found is not None:
         return often, f"token id {found} in unbroken runs (the vision side gave {rows} rows)", often
+    if longest >= _LONG_RUN:
+        ids = sum(len(row) for row in prompt.ids)
+        return (rows, "feature rows, each in the place of one id", rows) if rows < ids else None
     if longest < min(_LONG_RUN, rows):
         return 0, f"none in the sequence, which its ids fill ({rows} feature rows enter the blocks beside it)", 0
     return None
@@ -150,7 +154,7 @@ def _id_in_runs(rows: int, prompt: Prompt) -> tuple[int | None, int, int]:
             if length >= _LONG_RUN:
                 runs[token] += length
     (found, often), *others = runs.most_common(2) or [(0, 0)]
-    return (found if often * 4 >= rows and often and not others else None), often, longest
+    return (found if often >= rows > 0 and not others else None), often, longest
 
 
 def _by_embeddings(prompt: Prompt) -> Iterator[Count]:

@@ -61,7 +61,7 @@ def find_layout(root: Any, tree: ModuleTree) -> Layout:
     """The layout of a torch module."""
     lists = _block_lists(tree)
     token_paths = _token_embedding_paths(root, tree)
-    language = _language_model(token_paths, lists)
+    language = _language_model(token_paths, lists, tree)
     if language is None:
         return Layout(parts=(Part("", True),) if _takes_pixels("", tree) else ())
     model_path, blocks_path, token_path = language
@@ -106,20 +106,31 @@ def _token_embedding_paths(root: Any, tree: ModuleTree) -> list[str]:
     return [path for size, path in named if size == largest]
 
 
-def _language_model(token_paths: Sequence[str], lists: Mapping[str, int]) -> tuple[str, str, str] | None:
+def _language_model(
+    token_paths: Sequence[str], lists: Mapping[str, int], tree: ModuleTree
+) -> tuple[str, str, str] | None:
     """Paths of the language model, its block list, its token embedding; the decoder where an encoder shares that."""
     found: list[tuple[bool, str, str, str]] = []
     for token_path in token_paths:
         for ancestor in ancestors(token_path)[1:]:
             own = [path for path in lists if is_below(path, ancestor)]
             if own:
-                blocks = min(own, key=lambda path: (_is_encoder_twin(path, own), path.count("."), -lists[path]))
+                blocks = min(own, key=lambda path: _unlikeliness(path, ancestor, own, lists, tree))
                 found.append(("decoder" in blocks.split("."), _decoder_of(ancestor, blocks), blocks, token_path))
                 break
     if not found:
         return None
     _, model, blocks, token_path = max(found, key=lambda each: each[0])
     return model, blocks, token_path
+
+
+def _unlikeliness(
+    path: str, ancestor: str, own: Sequence[str], lists: Mapping[str, int], tree: ModuleTree
+) -> tuple[bool, bool, int, int]:
+    """Sort key of a block list to be the language model's: not an encoder's, not beside a picture, high up, long."""
+    below = path[len(ancestor) :].strip(".").split(".")[0]
+    branch = f"{ancestor}.{below}" if ancestor else below
+    return _is_encoder_twin(path, own), _takes_pixels(branch, tree), path.count("."), -lists[path]
 
 
 def _is_encoder_twin(path: str, lists: Sequence[str]) -> bool:
@@ -212,7 +223,7 @@ def _inner_projector(tree: ModuleTree, tower: str, lists: Mapping[str, int], wid
     for path in tree.paths_under(tower)[1:]:
         if tree.parent(path) != tower:
             continue
-        if path in lists:
+        if any(is_below(each, path) for each in lists):
             after_blocks = True
         elif after_blocks and tree.at(path)._modules and _last_width(path, tree) == width:
             return path

@@ -50,8 +50,8 @@ class KnownModel:
     places: the root first, each after its parent; modules at a call come in their order. on_path: ids of the modules
     from the root to the language model. language_id: id of the language model, if it tells of its calls itself and
     no part of the vision side is inside it. called: id -> part of the vision side, or piece of one, that tells of its
-    calls itself. hooked: (place, part or piece) of the others. inner_projector, blocks, token_embedding: places. Ids
-    hold while the places are as they were.
+    calls itself. hooked: (place, part or piece) of the others. inner_projector, blocks, token_embedding: places.
+    generates: what holds the language model can make text. Ids hold while the places are as they were.
     """
 
     layout: Layout
@@ -66,6 +66,7 @@ class KnownModel:
     inner_projector: int | None
     blocks: int | None
     token_embedding: int | None
+    generates: bool
 
     def modules_of(self, root: Any) -> list[Any] | None:
         """The modules at the places, or None if any of them is no longer where it was."""
@@ -125,7 +126,7 @@ def _learn(root: Any) -> KnownModel:
         layout,
         facts.to_json(),
         facts.device.partition(",")[0],
-        _placeholders(root),
+        frozenset(token for path in on_path for token in _placeholders(tree.at(path))),
         tuple(places),
         on_path=frozenset(id(tree.at(path)) for path in on_path),
         language_id=id(tree.at(language)) if language and follows and not spliced_inside else None,
@@ -134,6 +135,7 @@ def _learn(root: Any) -> KnownModel:
         inner_projector=at.get(layout.inner_projector),
         blocks=at.get(layout.blocks),
         token_embedding=at.get(layout.token_embedding),
+        generates=any(_can_generate(tree.at(path)) for path in on_path),
     )
 
 
@@ -155,6 +157,10 @@ def _watched_parts(layout: Layout, tree: ModuleTree) -> list[tuple[str, Part | P
             elif part.encodes and part.path and not _tells(tree.at(part.path)):
                 found[path] = Piece(part, path)
     return list(found.items())
+
+
+def _can_generate(module: Any) -> bool:
+    return hasattr(module, "generate") or hasattr(module, "prepare_inputs_for_generation")
 
 
 def _tells(module: Any) -> bool:

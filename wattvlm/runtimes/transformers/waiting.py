@@ -15,7 +15,7 @@ from weakref import ref
 from wattvlm.runtimes.transformers.arguments import without_contents
 from wattvlm.runtimes.transformers.calls import ObservedCall
 from wattvlm.runtimes.transformers.closing import write_counts
-from wattvlm.runtimes.transformers.inputs import result_tensor
+from wattvlm.runtimes.transformers.inputs import pixel_rows, result_tensor
 from wattvlm.runtimes.transformers.loose import is_tensor
 from wattvlm.runtimes.transformers.tree import ModuleTree
 
@@ -47,6 +47,7 @@ class SuspendedCalls:
         weak = None if tensor is None else ref(tensor)
         given, embedded = without_contents(call.given), call.embedded
         call.given = given
+        call.prompts = call.prompts or pixel_rows(given)[1]
         write_counts(call)
         self._by_lane[call.lane] = _Suspended(call, ref(model), given, embedded, weak, shape, call.vision_ended_ns)
         call.release()
