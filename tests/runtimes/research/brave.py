@@ -1,7 +1,8 @@
 """BRAVE: several frozen encoders, one MEQ-Former with queries and the prompt, a short prefix for the language model.
 
-Its authors published no code; the paper is arXiv 2404.07204. Source of the nesting: kyegomez/BRAVE-ViT-Swarm-Transformer
-brave_torch/main.py (a list of encoders in one module), and LAVIS' blip2 for the generate it is built on.
+Its authors published no code; the paper is arXiv 2404.07204. Source of the
+nesting: kyegomez/BRAVE-ViT-Swarm-Transformer brave_torch/main.py (a list of encoders in one module), and LAVIS' blip2
+for the generate it is built on.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class MEQFormer(nn.Module):
         self.queries = nn.Parameter(torch.randn(1, QUERIES, width))
         self.layers = nn.ModuleList(nn.TransformerDecoderLayer(width, 2, 32, batch_first=True) for _ in range(2))
 
-    def forward(self, prompt: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
+    def forward(self, prompt: torch.Tensor, features: torch.Tensor) -> Any:
         x = torch.cat([self.queries.expand(len(prompt), -1, -1), prompt], dim=1)
         for layer in self.layers:
             x = layer(x, features)
@@ -44,7 +45,7 @@ class Brave(nn.Module):
         self.language_model.generation_config.pad_token_id = 0
 
     @torch.no_grad()
-    def generate(self, samples: dict[str, Any], **kwargs: Any) -> torch.Tensor:
+    def generate(self, samples: dict[str, Any], **kwargs: Any) -> Any:
         image, prompt = samples["image"], samples["input_ids"]
         features = [project(encode(image)) for encode, project in zip(self.vision_encoders, self.projections)]
         embedded = self.language_model.get_input_embeddings()(prompt)

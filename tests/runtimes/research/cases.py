@@ -65,11 +65,11 @@ def built(make: Callable[[], Any]) -> Any:
     return model.eval() if isinstance(model, nn.Module) else model
 
 
-def pixels(*shape: int) -> torch.Tensor:
+def pixels(*shape: int) -> Any:
     return torch.rand(shape, generator=torch.Generator().manual_seed(7))
 
 
-def ids(*tokens: int) -> torch.Tensor:
+def ids(*tokens: int) -> Any:
     return torch.tensor([tokens])
 
 
@@ -105,7 +105,7 @@ class ClipTower(nn.Module):
         self.vision_tower.requires_grad_(False)
         self.is_loaded = True
 
-    def feature_select(self, outputs: Any) -> torch.Tensor:
+    def feature_select(self, outputs: Any) -> Any:
         return outputs.hidden_states[-2][:, 1:]
 
     @torch.no_grad()
@@ -115,12 +115,12 @@ class ClipTower(nn.Module):
         return self.feature_select(self.vision_tower(images, output_hidden_states=True))
 
     @property
-    def dtype(self) -> torch.dtype:
+    def dtype(self) -> Any:
         return self.vision_tower.dtype
 
     @property
     def num_patches_per_side(self) -> int:
-        return self.cfg_only.image_size // self.cfg_only.patch_size
+        return int(self.cfg_only.image_size // self.cfg_only.patch_size)
 
 
 class Block(nn.Module):
@@ -133,7 +133,7 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(width)
         self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> Any:
         normed = self.norm1(x)
         x = x + self.attn(normed, normed, normed, need_weights=False)[0]
         return x + self.mlp(self.norm2(x))
@@ -145,7 +145,7 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Conv2d(3, width, patch, patch)
         self.norm = nn.Identity()
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> Any:
         return self.norm(self.proj(x).flatten(2).transpose(1, 2))
 
 
@@ -162,10 +162,10 @@ class TimmVit(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.head = nn.Identity()
 
-    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+    def forward_features(self, x: torch.Tensor) -> Any:
         return self.norm(self.blocks(self.norm_pre(self.pos_drop(self.patch_embed(x)))))
 
-    def get_intermediate_layers(self, x: torch.Tensor, n: set[int]) -> tuple[torch.Tensor, ...]:
+    def get_intermediate_layers(self, x: torch.Tensor, n: set[int]) -> Any:
         x = self.norm_pre(self.pos_drop(self.patch_embed(x)))
         taken = []
         for index, block in enumerate(self.blocks):
@@ -174,7 +174,7 @@ class TimmVit(nn.Module):
                 taken.append(x)
         return tuple(taken)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> Any:
         return self.head(self.forward_features(x))
 
 
@@ -196,5 +196,5 @@ class Tokenizer:
         return " ".join(str(int(token)) for token in tokens)
 
 
-def past_length(cache: Any) -> int:
-    return 0 if cache is None else int(cache.get_seq_length())
+def past_length(cache: Any) -> Any:
+    return 0 if cache is None else cache.get_seq_length()

@@ -24,7 +24,7 @@ class SingleTower(nn.Module):
         super().__init__()
         self.vision_tower, self.as_map = TimmVit(width), as_map
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
+    def forward(self, images: torch.Tensor) -> Any:
         features = self.vision_tower(images)
         return features.transpose(1, 2).unflatten(2, (4, 4)) if self.as_map else features
 
@@ -37,7 +37,7 @@ class HybridVisionTower(nn.Module):
         self.vision_tower_high, self.vision_tower_low = SingleTower(16, True), SingleTower(24, False)
         self.high_layer_norm, self.low_layer_norm = nn.LayerNorm(16), nn.LayerNorm(24)
 
-    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, images: torch.Tensor) -> Any:
         high = self.vision_tower_high(images).flatten(2).transpose(1, 2)
         return high, self.vision_tower_low(images)
 
@@ -48,7 +48,7 @@ class MlpProjector(nn.Module):
         self.high_up_proj, self.low_up_proj = nn.Linear(16, 16), nn.Linear(24, 16)
         self.layers = nn.Sequential(nn.GELU(), nn.Linear(32, 32))
 
-    def forward(self, pair: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    def forward(self, pair: tuple[torch.Tensor, torch.Tensor]) -> Any:
         return self.layers(torch.cat([self.high_up_proj(pair[0]), self.low_up_proj(pair[1])], dim=-1))
 
 

@@ -23,7 +23,7 @@ class TextTransformer(nn.Module):
         super().__init__()
         self.resblocks = nn.ModuleList([Block(16), Block(16)])
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> Any:
         for block in self.resblocks:
             x = block(x)
         return x
@@ -40,10 +40,10 @@ class OpenClip(nn.Module):
         self.ln_final = nn.LayerNorm(16)
         self.text_projection = nn.Parameter(torch.eye(16))
 
-    def encode_image(self, image: torch.Tensor, normalize: bool = False) -> torch.Tensor:
+    def encode_image(self, image: torch.Tensor, normalize: bool = False) -> Any:
         return functional.normalize(self.visual(image).mean(dim=1), dim=-1)
 
-    def encode_text(self, text: torch.Tensor) -> torch.Tensor:
+    def encode_text(self, text: torch.Tensor) -> Any:
         return self.ln_final(self.transformer(self.token_embedding(text)))[:, -1] @ self.text_projection
 
 
@@ -55,7 +55,7 @@ class Adapted(nn.Module):
         self.block = block.requires_grad_(False)
         self.down, self.up = nn.Linear(16, 4), nn.Linear(4, 16)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> Any:
         x = self.block(x)
         return x + self.up(functional.gelu(self.down(x)))
 
@@ -80,11 +80,11 @@ class MMEBModel(nn.Module):
         )
         self.encoder = EmbeddingLlava(config)
 
-    def encode_input(self, given: dict[str, torch.Tensor]) -> torch.Tensor:
+    def encode_input(self, given: dict[str, torch.Tensor]) -> Any:
         states = self.encoder(**given, return_dict=True, output_hidden_states=True).hidden_states[-1]
         return self._pooling(states, given["attention_mask"])
 
-    def _pooling(self, states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def _pooling(self, states: torch.Tensor, mask: torch.Tensor) -> Any:
         return functional.normalize(states[:, -1], dim=-1)
 
     def forward(self, qry=None, tgt=None):
@@ -99,7 +99,7 @@ class ColPali(nn.Module):
         self.model = MMEBModel().encoder
         self.custom_text_proj = nn.Linear(32, 8)
 
-    def embed(self, **given: torch.Tensor) -> torch.Tensor:
+    def embed(self, **given: torch.Tensor) -> Any:
         states = self.model(**given, output_hidden_states=True, return_dict=True).hidden_states[-1]
         return functional.normalize(self.custom_text_proj(states), dim=-1) * given["attention_mask"].unsqueeze(-1)
 
@@ -109,21 +109,25 @@ def page() -> dict[str, torch.Tensor]:
     return {"input_ids": prompt, "attention_mask": torch.ones_like(prompt), "pixel_values": pixels(1, 3, 32, 32)}
 
 
-NO_TOKENS = {"output": None, "steps": None}
-IMAGES = {**NO_TOKENS, "phases": (VISION_ENCODE,)}
+def encoded(images: int) -> Truth:
+    return Truth(
+        None, None, images * 16, images=images, prompts=images, output=None, steps=None, phases=(VISION_ENCODE,)
+    )
+
+
 EMBEDDING = Truth(
     3, 16, 17, "exact (placeholders = feature rows)", output=None, steps=0, phases=(VISION_ENCODE, PREFILL)
 )
 CASES = [
     Case(
-        "open_clip, images", "mlfoundations/open_clip src/open_clip/model.py", "encode_image of two encoders side by side",
+        "open_clip, images", "mlfoundations/open_clip src/open_clip/model.py", "encode_image, beside a text encoder",
         OpenClip, lambda model: model.encode_image(pixels(4, 3, 32, 32)),
-        Truth(None, None, 4 * 16, images=4, prompts=4, **IMAGES),
+        encoded(4),
     ),
     Case(
         "ALTA", "arXiv 2506.08990 (no code found)", "encode_image of a frozen encoder with adapters in its blocks",
         alta, lambda model: model.encode_image(pixels(2, 3, 32, 32)),
-        Truth(None, None, 2 * 16, images=2, prompts=2, **IMAGES),
+        encoded(2),
     ),
     Case(
         "VLM2Vec", "TIGER-AI-Lab/VLM2Vec src/model/model.py", "one forward pass of a VLM, last token pooled",

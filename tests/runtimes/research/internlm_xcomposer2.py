@@ -39,7 +39,7 @@ class PartialLora(nn.Linear):
         self.Plora_A = nn.Linear(inner.in_features, 2, bias=False)
         self.Plora_B = nn.Linear(2, inner.out_features, bias=False)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> Any:
         result = super().forward(x)
         mask = PartialLora.im_mask
         if mask is not None and mask.shape == x.shape[:2]:
@@ -86,7 +86,7 @@ class InternLMXComposer2ForCausalLM(hf.PreTrainedModel, hf.GenerationMixin):
             image = pixels(1, 3, 32, 32)  # stands for opening the file and preparing it
         return self.img2emb(image)
 
-    def img2emb(self, image: torch.Tensor) -> torch.Tensor:
+    def img2emb(self, image: torch.Tensor) -> Any:
         return self.vision_proj(self.vit(image))
 
     def interleav_wrap_chat(self, tokenizer: Any, query: str, images: list[Any]) -> Any:

@@ -31,13 +31,13 @@ class InternVLChatModel(hf.PreTrainedModel):
         self.img_context_token_id: int | None = None
         self.post_init()
 
-    def pixel_shuffle(self, x: torch.Tensor) -> torch.Tensor:
+    def pixel_shuffle(self, x: torch.Tensor) -> Any:
         """Four neighbours become one wider feature."""
         n, side, _, width = x.shape
         x = x.reshape(n, side // 2, 2, side // 2, 2, width).permute(0, 1, 3, 2, 4, 5)
         return x.reshape(n, (side // 2) ** 2, 4 * width)
 
-    def extract_feature(self, pixel_values: torch.Tensor) -> torch.Tensor:
+    def extract_feature(self, pixel_values: torch.Tensor) -> Any:
         patches = self.vision_model(pixel_values=pixel_values, return_dict=True).last_hidden_state[:, 1:]
         side = int(patches.shape[1] ** 0.5)
         return self.mlp1(self.pixel_shuffle(patches.reshape(len(patches), side, side, -1)))

@@ -25,7 +25,7 @@ class MoonVisionPatchEmbed(nn.Module):
         super().__init__()
         self.proj = nn.Conv2d(3, 16, 8, 8)
 
-    def forward(self, x: torch.Tensor, grids: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, grids: torch.Tensor) -> Any:
         return self.proj(x).view(x.size(0), -1)
 
 
@@ -35,14 +35,14 @@ class MoonVitEncoder(nn.Module):
         self.blocks = nn.ModuleList([Block(16), Block(16)])
         self.final_layernorm = nn.LayerNorm(16)
 
-    def forward(self, x: torch.Tensor, grids: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, grids: torch.Tensor) -> Any:
         packed = x[None]
         for block in self.blocks:
             packed = block(packed)
         return self.final_layernorm(packed[0])
 
 
-def patch_merger(x: torch.Tensor, grids: torch.Tensor) -> list[torch.Tensor]:
+def patch_merger(x: torch.Tensor, grids: torch.Tensor) -> Any:
     """One tensor an image: groups of four neighbours."""
     merged, start = [], 0
     for height, width in grids.tolist():
@@ -60,7 +60,7 @@ class MoonVitPretrainedModel(hf.PreTrainedModel):
         self.patch_embed = MoonVisionPatchEmbed()
         self.encoder = MoonVitEncoder()
 
-    def forward(self, pixel_values: torch.Tensor, grid_hws: torch.Tensor) -> list[torch.Tensor]:
+    def forward(self, pixel_values: torch.Tensor, grid_hws: torch.Tensor) -> Any:
         return patch_merger(self.encoder(self.patch_embed(pixel_values, grid_hws), grid_hws), grid_hws)
 
 
@@ -70,7 +70,7 @@ class KimiVLMultiModalProjector(nn.Module):
         self.pre_norm = nn.LayerNorm(16)
         self.linear_1, self.act, self.linear_2 = nn.Linear(64, 64), nn.GELU(), nn.Linear(64, 32)
 
-    def forward(self, image_features: list[torch.Tensor]) -> torch.Tensor:
+    def forward(self, image_features: list[torch.Tensor]) -> Any:
         return self.linear_2(self.act(self.linear_1(self.pre_norm(torch.cat(image_features)).view(-1, 64))))
 
 
@@ -90,7 +90,7 @@ class KimiVLForConditionalGeneration(hf.PreTrainedModel, hf.GenerationMixin):
     def get_output_embeddings(self) -> Any:
         return self.language_model.get_output_embeddings()
 
-    def _extract_image_features(self, pixel_values: torch.Tensor, image_grid_hws: torch.Tensor) -> torch.Tensor:
+    def _extract_image_features(self, pixel_values: torch.Tensor, image_grid_hws: torch.Tensor) -> Any:
         return self.multi_modal_projector(self.vision_tower(pixel_values, image_grid_hws))
 
     def forward(
@@ -132,7 +132,7 @@ CASES = [
     Case(
         "Kimi-VL",
         "moonshotai/Kimi-VL-A3B-Instruct modeling_kimi_vl.py (a MindSpore port of it)",
-        "patches of two images of different size packed; merged two by two and scattered over media_placeholder_token_id",
+        "packed patches of two images of different size, merged two by two, scattered over media_placeholder_token_id",
         kimi,
         ask,
         Truth(4, PATCHES // 4, PATCHES, "exact (placeholders = feature rows)", images=2),

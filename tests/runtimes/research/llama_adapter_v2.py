@@ -44,6 +44,9 @@ class Clip(nn.Module):
 class Attention(nn.Module):
     """Attention with a cache of its own and, in the upper layers, queries of the image beside the sequence."""
 
+    cache_k: torch.Tensor
+    cache_v: torch.Tensor
+
     def __init__(self, width: int) -> None:
         super().__init__()
         self.wq, self.wk = nn.Linear(width, width, bias=False), nn.Linear(width, width, bias=False)
@@ -52,7 +55,7 @@ class Attention(nn.Module):
         self.register_buffer("cache_k", torch.zeros(1, 64, width), persistent=False)
         self.register_buffer("cache_v", torch.zeros(1, 64, width), persistent=False)
 
-    def forward(self, x: torch.Tensor, start: int, mask: Any, adapter: Any) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, start: int, mask: Any, adapter: Any) -> Any:
         stop = start + x.shape[1]
         self.cache_k[:, start:stop], self.cache_v[:, start:stop] = self.wk(x), self.wv(x)
         scores = self.wq(x) @ self.cache_k[:, :stop].transpose(1, 2)
@@ -70,7 +73,7 @@ class TransformerBlock(nn.Module):
         self.feed_forward = nn.Sequential(nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, width))
         self.attention_norm, self.ffn_norm = nn.LayerNorm(width), nn.LayerNorm(width)
 
-    def forward(self, x: torch.Tensor, start: int, mask: Any, prompt: Any = None) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, start: int, mask: Any, prompt: Any = None) -> Any:
         h = x + self.attention.forward(self.attention_norm(x), start, mask, prompt)
         return h + self.feed_forward.forward(self.ffn_norm(h))
 
@@ -84,7 +87,7 @@ class Transformer(nn.Module):
         self.output = nn.Linear(32, 128, bias=False)
 
 
-class LLaMA_adapter(nn.Module):  # noqa: N801  # its own spelling
+class LLaMA_adapter(nn.Module):  # its own spelling
     def __init__(self) -> None:
         super().__init__()
         self.clip = Clip()
@@ -95,7 +98,7 @@ class LLaMA_adapter(nn.Module):  # noqa: N801  # its own spelling
         self.adapter_query = nn.Embedding(QUERIES * ADAPTED, 32)
         self.llama = Transformer()
 
-    def clip_encode_image(self, x: torch.Tensor) -> torch.Tensor:
+    def clip_encode_image(self, x: torch.Tensor) -> Any:
         visual = self.clip.visual
         x = visual.conv1(x).flatten(2).permute(0, 2, 1)
         first = visual.class_embedding + torch.zeros(x.shape[0], 1, x.shape[-1])
@@ -103,7 +106,7 @@ class LLaMA_adapter(nn.Module):  # noqa: N801  # its own spelling
         x = visual.transformer(x.permute(1, 0, 2)).permute(1, 0, 2)
         return visual.ln_post(x) @ visual.proj
 
-    def forward_visual(self, imgs: torch.Tensor) -> torch.Tensor:
+    def forward_visual(self, imgs: torch.Tensor) -> Any:
         features = self.clip_proj_norm(self.clip_proj(self.clip_encode_image(imgs)))
         query = torch.cat([self.visual_query.weight.unsqueeze(0).repeat(len(imgs), 1, 1), features], dim=1)
         for block in self.visual_blocks:
@@ -111,7 +114,7 @@ class LLaMA_adapter(nn.Module):  # noqa: N801  # its own spelling
         return self.visual_proj_norm(self.visual_proj(query[:, :QUERIES, :]))
 
     @torch.inference_mode()
-    def forward_inference(self, visual_query: torch.Tensor, tokens: torch.Tensor, start_pos: int) -> torch.Tensor:
+    def forward_inference(self, visual_query: torch.Tensor, tokens: torch.Tensor, start_pos: int) -> Any:
         h = self.llama.tok_embeddings(tokens)
         mask = torch.full((1, tokens.shape[1], start_pos + tokens.shape[1]), float("-inf")).triu(start_pos + 1)
         for layer in self.llama.layers[:-ADAPTED]:

@@ -7,6 +7,7 @@ llava/model/multimodal_encoder/clip_encoder.py.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -39,17 +40,17 @@ class LlavaMetaForCausalLM(ABC):
     def get_vision_tower(self) -> Any:
         return self.get_model().get_vision_tower()
 
-    def encode_images(self, images: torch.Tensor) -> torch.Tensor:
+    def encode_images(self, images: torch.Tensor) -> Any:
         return self.get_model().mm_projector(self.get_model().get_vision_tower()(images))
 
-    def image_features(self, images: Any) -> list[torch.Tensor]:
+    def image_features(self, images: Any) -> Any:
         if type(images) is not list and images.ndim != 5:
             return list(self.encode_images(images))
         stacked = torch.cat(list(images), dim=0)
         tiles = torch.split(self.encode_images(stacked), [each.shape[0] for each in images], dim=0)
         return [self.with_newlines(each) for each in tiles]
 
-    def with_newlines(self, tiles: torch.Tensor) -> torch.Tensor:
+    def with_newlines(self, tiles: torch.Tensor) -> Any:
         """The base view, then the tiles side by side with one newline feature a row."""
         side = self.get_vision_tower().num_patches_per_side
         base, rest = tiles[0], tiles[1:]
@@ -66,7 +67,7 @@ class LlavaMetaForCausalLM(ABC):
         for row, seen in zip(input_ids, mask):
             row = row[seen]
             cuts = [-1, *torch.where(row == SENTINEL)[0].tolist(), len(row)]
-            texts = [row[start + 1 : stop] for start, stop in zip(cuts, cuts[1:])]
+            texts = [row[start + 1 : stop] for start, stop in pairwise(cuts)]
             embedded = torch.split(self.get_model().embed_tokens(torch.cat(texts)), [len(text) for text in texts])
             parts = [embedded[0]]
             for text in embedded[1:]:

@@ -1,4 +1,4 @@
-"""MiniCPM-V 2: chat -> generate -> timm's forward_features slice by slice, a resampler, then llm.generate by embeddings.
+"""MiniCPM-V 2: chat -> generate -> timm's forward_features a slice, a resampler, then llm.generate by embeddings.
 
 Source: openbmb/MiniCPM-V-2's modeling_minicpmv.py and resampler.py, as openmatch's visrag and others keep them.
 """
@@ -36,7 +36,7 @@ class Resampler(nn.Module):
         self.ln_q, self.ln_kv, self.ln_post = nn.LayerNorm(width), nn.LayerNorm(width), nn.LayerNorm(width)
         self.proj = nn.Parameter(torch.eye(width))
 
-    def forward(self, x: torch.Tensor, tgt_size: Any = None) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, tgt_size: Any = None) -> Any:
         x = self.ln_kv(self.kv_proj(x))
         query = self.ln_q(self.query).expand(len(x), -1, -1)
         return self.ln_post(self.attn(query, x, x)[0]) @ self.proj
@@ -52,7 +52,7 @@ class MiniCPMV(hf.PreTrainedModel):
         self.resampler = Resampler(config.hidden_size, self.vpm.embed_dim)
         self.post_init()
 
-    def get_vision_embedding(self, pixel_values: list[torch.Tensor]) -> torch.Tensor:
+    def get_vision_embedding(self, pixel_values: list[torch.Tensor]) -> Any:
         """The overview, then all slices together."""
         found = [self.resampler(self.vpm.forward_features(pixel_values[0][None]), (4, 4))]
         if len(pixel_values) > 1:
@@ -67,7 +67,7 @@ class MiniCPMV(hf.PreTrainedModel):
             embeds[row].index_copy_(0, positions, features[row].flatten(0, 1))
         return embeds, features
 
-    def _decode(self, inputs_embeds: torch.Tensor, tokenizer: Any, **kwargs: Any) -> list[str]:
+    def _decode(self, inputs_embeds: torch.Tensor, tokenizer: Any, **kwargs: Any) -> Any:
         output = self.llm.generate(inputs_embeds=inputs_embeds, pad_token_id=0, **kwargs)
         return [tokenizer.decode(row) for row in output]
 
@@ -75,7 +75,7 @@ class MiniCPMV(hf.PreTrainedModel):
         tokens = tokenizer.encode(data_list[0])
         starts = [index + 1 for index, token in enumerate(tokens) if token == tokenizer.markers[START][0]]
         stops = [index for index, token in enumerate(tokens) if token == tokenizer.markers[END][0]]
-        inputs = {
+        inputs: dict[str, Any] = {
             "input_ids": torch.tensor([tokens]),
             "image_bound": [list(zip(starts, stops))],
             "pixel_values": [[pixels(3, each.size, each.size) for each in img_list[0]]],

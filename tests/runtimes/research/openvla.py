@@ -31,12 +31,14 @@ class PrismaticVisionBackbone(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.featurizer, self.fused_featurizer = TimmVit(), TimmVit(24)
+        self.featurizer: Any = TimmVit()
+        self.fused_featurizer: Any = TimmVit(24)
+        each: Any
         for each in (self.featurizer, self.fused_featurizer):
             each.forward = unpack_tuple(partial(each.get_intermediate_layers, n={len(each.blocks) - 2}))
         self.embed_dim = 16 + 24
 
-    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+    def forward(self, pixel_values: torch.Tensor) -> Any:
         one, two = torch.split(pixel_values, [3, 3], dim=1)
         return torch.cat([self.featurizer(one), self.fused_featurizer(two)], dim=2)
 
@@ -48,7 +50,7 @@ class PrismaticProjector(nn.Module):
         self.fc3 = nn.Linear(llm_dim, llm_dim)
         self.act_fn1, self.act_fn2 = nn.GELU(), nn.GELU()
 
-    def forward(self, patches: torch.Tensor) -> torch.Tensor:
+    def forward(self, patches: torch.Tensor) -> Any:
         return self.fc3(self.act_fn2(self.fc2(self.act_fn1(self.fc1(patches)))))
 
 
@@ -123,7 +125,7 @@ class PrismaticOfOldTransformers(OpenVLAForActionPrediction):
         def new_forward(*args: Any, **kwargs: Any) -> Any:
             return self._old_forward(*args, **kwargs)
 
-        self.forward = new_forward
+        self.__dict__["forward"] = new_forward
 
 
 def openvla(cls: Any = OpenVLAForActionPrediction) -> Any:

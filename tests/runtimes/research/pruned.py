@@ -50,12 +50,12 @@ class TokenPacker(nn.Module):
         self.clip_attn = nn.MultiheadAttention(16, 2, batch_first=True)
         self.mlp = nn.Sequential(nn.Linear(16, 32), nn.GELU(), nn.Linear(32, 32))
 
-    def regions(self, x: torch.Tensor) -> torch.Tensor:
+    def regions(self, x: torch.Tensor) -> Any:
         size, _, width = x.shape
         x = x.reshape(size, self.grid, self.scale, self.grid, self.scale, width)
         return x.permute(0, 1, 3, 2, 4, 5).reshape(size * self.grid**2, self.scale**2, width)
 
-    def forward(self, pair: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    def forward(self, pair: tuple[torch.Tensor, torch.Tensor]) -> Any:
         x, several = pair
         coarse = x.reshape(len(x), SIDE, SIDE, -1).permute(0, 3, 1, 2)
         coarse = functional.interpolate(coarse, size=(self.grid, self.grid), mode="bilinear").flatten(2).transpose(1, 2)
@@ -69,7 +69,7 @@ class SelectingLlava(LlavaLlamaForCausalLM):
 
     kept_features = 20
 
-    def encode_images(self, images: torch.Tensor) -> torch.Tensor:
+    def encode_images(self, images: torch.Tensor) -> Any:
         features = super().encode_images(images)
         covering = features.norm(dim=-1).topk(self.kept_features, dim=1).indices.sort(dim=1).values
         return features.gather(1, covering.unsqueeze(-1).expand(-1, -1, features.shape[-1]))
@@ -80,7 +80,7 @@ class MergingLlava(LlavaLlamaForCausalLM):
 
     merged_into = 36
 
-    def encode_images(self, images: torch.Tensor) -> torch.Tensor:
+    def encode_images(self, images: torch.Tensor) -> Any:
         features = self.get_model().get_vision_tower()(images)
         order = features.norm(dim=-1).argsort(dim=1, descending=True)
         chosen = features.gather(1, order[:, : self.merged_into, None].expand(-1, -1, features.shape[-1]))
@@ -200,7 +200,7 @@ CASES = [
     Case("FastV", FASTV, "LLaVA; positions dropped before a layer of the language model",
          lambda: prepared(lambda config: PruningLlava(config, True, PATCHES)), ask,
          Truth(5, PATCHES, PATCHES, GROWN, kept=30)),
-    Case("FastV, mask only", FASTV, "LLaVA; positions hidden by a mask, not dropped: kept = input, and the report says so",
+    Case("FastV, mask only", FASTV, "LLaVA; positions are hidden by a mask, not dropped: kept = input, which is said",
          lambda: prepared(lambda config: PruningLlava(config, False, PATCHES)), ask,
          Truth(5, PATCHES, PATCHES, GROWN, kept=PATCHES)),
 ]  # fmt: skip

@@ -26,7 +26,7 @@ class Resampler(nn.Module):
         self.attn = nn.MultiheadAttention(width, 2, batch_first=True)
         self.ln_q, self.ln_kv = nn.LayerNorm(width), nn.LayerNorm(width)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> Any:
         x = self.ln_kv(self.kv_proj(x))
         return self.attn(self.ln_q(self.query).expand(len(x), -1, -1), x, x)[0]
 
@@ -36,7 +36,7 @@ class TransformerBlocks(nn.Module):
         super().__init__()
         self.resblocks = nn.ModuleList([Block(16), Block(16)])
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> Any:
         for block in self.resblocks:
             x = block(x)
         return x
@@ -53,12 +53,12 @@ class VisionTransformer(nn.Module):
         self.ln_post = nn.LayerNorm(width)
         self.proj = nn.Parameter(torch.eye(width))
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> Any:
         x = self.conv1(x).flatten(2).permute(0, 2, 1)
         x = self.transformer(self.ln_pre(x + self.positional_embedding))
         return self.ln_post(self.attn_pool(x)) @ self.proj
 
-    def encode(self, image_paths: list[str]) -> torch.Tensor:
+    def encode(self, image_paths: list[str]) -> Any:
         return self(torch.stack([pixels(3, 32, 32) for _ in image_paths]))  # stands for opening the files
 
 

@@ -29,7 +29,7 @@ class DepthwiseResidual(nn.Module):
         )
         self.stride = stride
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> Any:
         return self.block(x) if self.stride > 1 else x + self.block(x)
 
 
@@ -41,7 +41,7 @@ class LdpBlock(nn.Module):
         self.mlp = nn.Sequential(nn.Identity(), nn.Linear(16, 32), nn.GELU(), nn.Linear(32, 32))
         self.mb_block = nn.Sequential(nn.Identity(), DepthwiseResidual(32, 1), DepthwiseResidual(32, 2))
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> Any:
         side = int(x.shape[1] ** 0.5)
         x = self.mlp(x).permute(0, 2, 1).reshape(len(x), -1, side, side)
         return self.mb_block(x).flatten(2).permute(0, 2, 1)
@@ -52,7 +52,7 @@ class LdpProjector(nn.Module):
         super().__init__()
         self.model = LdpBlock()
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> Any:
         return self.model(x)
 
 
@@ -65,7 +65,7 @@ class LdpV2Projector(nn.Module):
         self.dwn = nn.Sequential(nn.AdaptiveAvgPool2d((2, 2)))
         self.peg = nn.Sequential(nn.Conv2d(32, 32, 3, 1, 1, groups=32))
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> Any:
         side = int(x.shape[1] ** 0.5)
         x = self.dwn(self.mlp(x).permute(0, 2, 1).reshape(len(x), -1, side, side))
         return (self.peg(x) + x).flatten(2).transpose(1, 2)
@@ -96,7 +96,7 @@ class SplicingMixin:
     def get_vision_tower(self) -> Any:
         return self.get_model().get_vision_tower()
 
-    def encode_images(self, images: torch.Tensor) -> torch.Tensor:
+    def encode_images(self, images: torch.Tensor) -> Any:
         return self.get_model().mm_projector(self.get_model().get_vision_tower()(images))
 
     def prepare_inputs_labels_for_multimodal(self, input_ids: Any, images: Any) -> Any:

@@ -13,7 +13,7 @@ from torch import nn
 
 from tests.runtimes.research.cases import Case, built
 from wattvlm.runtimes.transformers.runtime import TransformersRuntime
-from wattvlm.trace import DECODE, assemble
+from wattvlm.trace import DECODE, Mark, assemble
 
 HERE = Path(__file__).parent
 CASES: list[Case] = [
@@ -47,7 +47,7 @@ class Seen:
     """One run of a case under the runtime, and one without it."""
 
     def __init__(self, case):
-        self.marks = []
+        self.marks: list[Mark] = []
         model = built(case.build)
         with torch.no_grad():
             self.expected = case.call(model)

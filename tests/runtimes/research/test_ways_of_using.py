@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 
 from tests.runtimes.research import deepseek_vl, encoders, internlm_xcomposer2, llava, videochat2
-from tests.runtimes.research.cases import GREEDY, built, ids, pixels
+from tests.runtimes.research.cases import GREEDY, built, ids, language_config, pixels
 from wattvlm.runtimes.transformers.runtime import TransformersRuntime
-from wattvlm.trace import DECODE, PREFILL, VISION_ENCODE, assemble
+from wattvlm.trace import DECODE, PREFILL, VISION_ENCODE, Mark, assemble
 
 
 class Watching:
     def __init__(self):
-        self.marks = []
+        self.marks: list[Mark] = []
         self.runtime = TransformersRuntime()
         self.runtime.install(self.marks.append)
 
@@ -118,7 +120,8 @@ def test_looking_at_the_model_between_encoding_and_answer_changes_nothing(watchi
             return next(self.parameters()).device
 
     model = built(Looked)
-    chat, features = videochat2.Chat(model), []
+    chat = videochat2.Chat(model)
+    features: list[torch.Tensor] = []
     chat.upload_video(pixels(1, 4, 3, 32, 32), features)
     model.current_device()
     chat.answer(features, **GREEDY)
@@ -148,7 +151,7 @@ class Retrying(internlm_xcomposer2.InternLMXComposer2ForCausalLM):
 
 
 def test_a_method_that_tries_again_after_an_error_has_a_whole_second_call(watching):
-    model = built(lambda: Retrying(internlm_xcomposer2.language_config()))
+    model = built(lambda: Retrying(language_config()))
     model.try_twice(internlm_xcomposer2.TOKENIZER, **GREEDY)
     failed, whole = watching.calls()
     assert failed.ended == "raised ValueError"
@@ -173,10 +176,10 @@ def test_methods_of_other_modules_are_no_calls(watching):
 
 
 class Scored(Module):
-    def helper(self, x: torch.Tensor) -> torch.Tensor:
+    def helper(self, x: torch.Tensor) -> Any:
         return nn.functional.relu(self.layer(x))
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> Any:
         return self.helper(x)
 
 

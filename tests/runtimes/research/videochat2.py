@@ -25,7 +25,7 @@ class VideoTransformer(nn.Module):
         self.patch_embed = nn.Conv3d(3, 16, (1, 8, 8), (1, 8, 8))
         self.blocks = nn.ModuleList([Block(16), Block(16)])
 
-    def forward(self, x: torch.Tensor, use_image: bool = False) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, use_image: bool = False) -> Any:
         clips, _, frames = x.shape[:3]
         x = self.patch_embed(x).flatten(2).transpose(1, 2)
         for block in self.blocks:
@@ -48,8 +48,9 @@ class Bert(nn.Module):
         self.encoder = nn.Module()
         self.encoder.layer = nn.ModuleList(nn.TransformerDecoderLayer(16, 2, 32, batch_first=True) for _ in range(2))
 
-    def forward(self, query_embeds: torch.Tensor, encoder_hidden_states: torch.Tensor) -> torch.Tensor:
-        for layer in self.encoder.layer:
+    def forward(self, query_embeds: torch.Tensor, encoder_hidden_states: torch.Tensor) -> Any:
+        layers: Any = self.encoder.layer
+        for layer in layers:
             query_embeds = layer(query_embeds, encoder_hidden_states)
         return query_embeds
 
@@ -87,19 +88,20 @@ class Chat:
         features, _ = self.model.encode_img(video, "Watch the video.")
         img_list.append(features)
 
-    def context(self, img_list: list[Any]) -> torch.Tensor:
+    def context(self, img_list: list[Any]) -> Any:
         embed = self.model.llama_model.model.embed_tokens
         parts = [embed(ids(2, 5, 6))]
         for features in img_list:
             parts += [features, embed(ids(7, 8))]
         return torch.cat(parts, dim=1)
 
-    def answer(self, img_list: list[Any], **kwargs: Any) -> torch.Tensor:
+    def answer(self, img_list: list[Any], **kwargs: Any) -> Any:
         return self.model.llama_model.generate(inputs_embeds=self.context(img_list), **kwargs)
 
 
 def ask(model: Any, videos: int = 1) -> Any:
-    chat, features = Chat(model), []
+    chat = Chat(model)
+    features: list[Any] = []
     for _ in range(videos):
         chat.upload_video(pixels(1, FRAMES, 3, 32, 32), features)
     return chat.answer(features, **GREEDY)

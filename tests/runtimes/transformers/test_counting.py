@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wattvlm.runtimes.transformers.counting import Prompt, are_images, image_runs, kept_count, output_count, prompt_counts
+from wattvlm.runtimes.transformers.counting import (
+    Prompt,
+    are_images,
+    image_runs,
+    kept_count,
+    output_count,
+    prompt_counts,
+)
 
 IMAGE = 100
 TEXT_IDS = st.lists(st.integers(1, 99), max_size=20)

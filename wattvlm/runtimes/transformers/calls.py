@@ -198,7 +198,10 @@ class ObservedCall:
             return self.given_rows
         inner = self.known.layout.inner_projector
         if inner is not None and inner in self.part_rows:
-            return self.part_rows[inner]
+            rows = self.part_rows[inner]
+            whole = self.part_rows.get(inner.rpartition(".")[0], 0)
+            adds_some = whole > rows and whole != self.encoded_rows  # as CogVLM: one before and after each image
+            return whole if adds_some else rows
         return None if self.last_part is None else self._rows_out_of(self.last_part)
 
     def _rows_out_of(self, path: str) -> int | None:

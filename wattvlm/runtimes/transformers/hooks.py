@@ -49,11 +49,11 @@ def watch_modules(
         hooks.append(modules[known.token_embedding].register_forward_pre_hook(embeds))
     if known.blocks is not None and not compiled:
         blocks = modules[known.blocks]
-        starts = None if known.language_id else call.language_starts
-        hooks.append(blocks[0].register_forward_pre_hook(_block_hook(call, starts, ours, on_fault), with_kwargs=True))
+        tells_itself = known.language_id is not None
+        first = _block_hook(call, None if tells_itself else call.language_starts, ours, on_fault)
+        hooks.append(blocks[0].register_forward_pre_hook(first, with_kwargs=True))
         if len(blocks) > 1:
-            ends = None if known.language_id else call.language_ends
-            last = _block_hook(call, ends, ours, on_fault, is_last=True)
+            last = _block_hook(call, None if tells_itself else call.language_ends, ours, on_fault, is_last=True)
             hooks.append(blocks[len(blocks) - 1].register_forward_pre_hook(last, with_kwargs=True))
 
 
