@@ -259,3 +259,18 @@ def test_a_counter_read_before_it_was_known_to_tick_says_nothing_of_when_it_did(
         1095 * MS, 2000 * MS, block_marks(1095 * MS, 1300 * MS)
     )
     assert lies_in(0.205 * 650.0, analyze(recording).block.energies["gpu"].energy.interval_j)
+
+
+def test_bounds_of_a_device_hold_for_marks_that_are_all_off_by_3_ms():
+    phases = (
+        ScriptedPhase("vision_encode", 90 * MS, {"gpu": 250.0}),
+        ScriptedPhase("prefill", 120 * MS, {"gpu": 690.0}),
+        ScriptedPhase("decode", 600 * MS, {"gpu": 200.0}),
+    )
+    for seed in range(12):
+        session = simulate(Script(phases=phases), [counter(period_ns=20 * MS, phase_ns=seed * 5 * MS // 3)], seed)
+        for by_ns in (-3 * MS, 3 * MS):
+            marks = tuple(replace(mark, time_ns=mark.time_ns + by_ns) for mark in session.recording.marks)
+            found = analyze(replace(session.recording, marks=marks)).phase("prefill").energies["gpu"]
+            assert lies_in(0.12 * 690.0, found.bounds_j)
+            assert found.bounds_j[1] - found.bounds_j[0] < 0.12 * LIMIT_W * 0.5

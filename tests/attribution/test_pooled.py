@@ -199,3 +199,57 @@ def test_boundaries_that_are_each_unsure_widen_a_pooled_interval_and_move_no_jou
     low_j, high_j = gpu(unsure, "prefill").energy.interval_j
     assert low_j <= truth_j["prefill"] <= high_j
     assert whole_call(unsure).energy.half_width_j < 2.0 * whole_call(sure).energy.half_width_j + 0.1
+
+
+def with_boundaries_off(recording, seed, largest_ns):
+    """Each boundary of a phase off on its own, unstated, and still in order."""
+    chance, latest_ns, moved = random.Random(seed), 0, []
+    for mark in recording.marks:
+        off_ns = chance.randint(-largest_ns, largest_ns) if mark.kind in ("phase_start", "phase_end") else 0
+        latest_ns = max(latest_ns, mark.time_ns + off_ns)
+        moved.append(replace(mark, time_ns=latest_ns))
+    return replace(recording, marks=tuple(moved))
+
+
+def test_boundaries_that_are_off_by_3_ms_each_on_their_own_are_found_out_and_covered():
+    covered, errors = 0, []
+    for seed in range(12):
+        recording, truth_j = session(seed, gap_ns=8 * MS, power_variation_fraction=(0.0, 0.03)[seed % 2])
+        report = analyze(with_boundaries_off(recording, seed, 3 * MS))
+        energy = gpu(report, "prefill").energy
+        assert not energy.is_bounds
+        covered += energy.interval_j[0] <= truth_j["prefill"] <= energy.interval_j[1]
+        errors.append(float(energy) / truth_j["prefill"] - 1.0)
+    assert covered >= 10
+    assert float(np.sqrt(np.mean(np.square(errors)))) < 0.02
+
+
+def test_boundaries_that_are_off_widen_the_interval_and_sharp_ones_do_not_pay():
+    recording, _ = session(3)
+    sharp = analyze(recording)
+    unsure = analyze(with_boundaries_off(recording, 3, 3 * MS))
+    sharp_j, unsure_j = (gpu(each, "prefill").energy.half_width_j for each in (sharp, unsure))
+    assert unsure_j > 1.5 * sharp_j
+    assert sharp_j < 0.015 * float(gpu(sharp, "prefill").energy)
+    assert any("each boundary by under 50 µs" in note for note in sharp.notes)
+    assert not any("each boundary by under 50 µs" in note for note in unsure.notes)
+
+
+def test_two_preempted_calls_of_twenty_move_the_estimate_of_the_others_by_less_than_1_percent():
+    for seed in range(3):
+        plain, truth_j = by_hand(seed=seed)
+        preempted, halved_j = by_hand(preempted={(3, "prefill"), (11, "prefill")}, seed=seed)
+        others_j = float(gpu(analyze(preempted), "prefill").energy) + (truth_j - halved_j)
+        assert others_j == pytest.approx(float(gpu(analyze(plain), "prefill").energy), rel=0.01)
+
+
+def test_a_counter_that_ticks_each_millisecond_is_pooled_from_its_reads():
+    fast = replace(COUNTER, period_ns=MS, jitter_ns=0, resolution=15.3e-6)
+    for seed, known in ((1, True), (2, False)):
+        played = simulate(script(10), [replace(fast, phase_ns=seed * 1000, facts_known=known, seed=seed)], seed)
+        recording = shifted(played.recording, 2 * MS)
+        energy = gpu(analyze(recording), "prefill").energy
+        truth_j = mean_truth(played)["prefill"]
+        assert not energy.is_bounds
+        assert energy.interval_j[0] <= truth_j <= energy.interval_j[1]
+        assert energy.half_width_j < 0.02 * truth_j
