@@ -58,6 +58,7 @@ def test_phases_of_a_call_by_hand_make_ratios_with_tokens_by_hand(gpu):
     report = m.report
     assert len(report.calls) == 2
     assert report.calls[0].runtime == "manual"
+    assert report.calls[0].tokens.how["visual_input"] == "given by the caller"
     assert float(report.joules_per_output_token) == pytest.approx(POWER_W * 0.6 / 5, rel=0.1)
     assert float(report.joules_per_visual_token) == pytest.approx(POWER_W * (0.2 + 0.2 * 16 / 20) / 16, rel=0.2)
 
