@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.runtimes.research import deepseek_vl, encoders, internlm_xcomposer2, llava, videochat2
+from tests.runtimes.research import deepseek_vl, encoders, internlm_xcomposer2, llava, pruned, videochat2
 from tests.runtimes.research.cases import GREEDY, built, ids, language_config, pixels
 from wattvlm.runtimes.transformers.runtime import TransformersRuntime
 from wattvlm.trace import DECODE, PREFILL, VISION_ENCODE, Mark, assemble
@@ -138,6 +138,14 @@ def test_an_answer_that_fails_ends_its_call_and_the_next_is_whole(watching):
     failed, whole = watching.calls()
     assert failed.ended == "raised ValueError"
     assert phases_of(whole) == [VISION_ENCODE, PREFILL, DECODE]
+
+
+def test_a_mask_that_only_hides_positions_is_told_from_dropping_them(watching):
+    (hides,) = [case for case in pruned.CASES if case.name == "FastV, mask only"]
+    hides.call(built(hides.build))
+    (call,) = watching.calls()
+    assert call.tokens.visual_kept == call.tokens.visual_input == pruned.PATCHES
+    assert f"a mask hides {pruned.PATCHES - 30} of them" in call.tokens.how["visual_kept"]
 
 
 class Retrying(internlm_xcomposer2.InternLMXComposer2ForCausalLM):
