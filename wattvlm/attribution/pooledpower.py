@@ -39,8 +39,8 @@ coarse step of the lag; how many responses are kept; and steps of the lag to eac
 FAR_LESS_LIKELY = 6.0
 """Responses whose log likelihood is lower than the best by more than this are left out."""
 
-FARTHEST_LAG_S, LAG_STD_S = 0.03, 0.01
-"""Stamps lie about where windows end: reads take milliseconds, and stamps come before or after them."""
+FARTHEST_LAG_S, LAG_STD_S = 0.03, 0.003
+"""Stamps lie about where windows end, give or take what clocks and reads differ by: 3 ms (one sigma)."""
 
 NOISES_W = (0.1, 0.4, 1.0, 2.5, 6.0, 15.0, 40.0)
 """One sigma of readings that is tried, beside their resolution."""
