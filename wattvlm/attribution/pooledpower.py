@@ -50,6 +50,9 @@ TICK_JITTERS_S = (0.0, 0.0005, 0.001, 0.002)
 
 VARIATIONS = (0.005, 0.03, 0.1)
 IDLE_VARIATION = 0.05
+LARGEST_GAP = 0.3
+"""Calls that leave more of the time between two updates unvisited are in step with the sensor, however many."""
+
 CLUSTERS_SEARCHED = 3
 MOST_SOLVED = 4
 SCALES = (0.8, 0.9, 1.1, 1.25)
@@ -89,6 +92,8 @@ def power_draws(
     updates = updates_of(readings, curve.origin_ns)
     if updates is None or len(updates) < FEWEST_ROWS or not _covers(updates, timeline, curve.origin_ns):
         return None
+    if curve.channel.window_ns is None and _is_in_step(updates, timeline, curve.origin_ns):
+        return None
     idle = np.isin(np.arange(len(timeline.kinds)), [*idle_rows, *range(timeline.rows, len(timeline.kinds))])
     problem = _Problem(timeline, updates, curve, idle)
     kept = _spread(problem.likely(_responses(curve), curve.channel.window_ns is not None))
@@ -109,6 +114,23 @@ def power_draws(
 def _covers(updates: Updates, timeline: Timeline, origin_ns: int) -> bool:
     first_s, last_s = seconds_since(origin_ns, np.array(timeline.in_calls_ns))
     return bool(updates.time_s[0] <= first_s and updates.time_s[-1] >= last_s)
+
+
+def _is_in_step(updates: Updates, timeline: Timeline, origin_ns: int) -> bool:
+    """True where calls begin at much the same place between two updates: then no reading tells one window from another.
+
+    The widest gap between these places is wider than that of as many random ones in all but 1 of 100 sessions.
+    """
+    start_s = seconds_since(origin_ns, timeline.start_ns[timeline.kind == 0])
+    next_tick = np.searchsorted(updates.time_s, start_s)
+    start_s, next_tick = start_s[next_tick < len(updates)], next_tick[next_tick < len(updates)]
+    if len(start_s) < 2:
+        return True
+    period_s = float(np.median(np.diff(updates.time_s)))
+    place = np.sort((updates.time_s[next_tick] - start_s) / period_s % 1.0)
+    gap = max(float(np.max(np.diff(place))), float(place[0]) + 1.0 - float(place[-1]))
+    by_chance = 1.0 - (0.01 / len(place)) ** (1.0 / (len(place) - 1))
+    return bool(gap > max(by_chance, LARGEST_GAP))
 
 
 def _responses(curve: PowerCurve) -> list[Response]:
