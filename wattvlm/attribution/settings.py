@@ -61,6 +61,9 @@ MOST_WITH_EACH_LAG = 10
 MOST_CLUSTERS_SEARCHED = 128
 """Settings are taken from this many clusters, spread over the recording; more would only cost time."""
 
+MOST_CLUSTERS_BEGUN = 48
+"""The search begins with so many of these."""
+
 UNUSUAL_SIGMAS = 3.0
 
 Place = tuple[int, int, int]
@@ -191,9 +194,13 @@ def search(model: Model, limit_w: float, idle: NDArray[np.bool_]) -> tuple[Searc
 def _tuned(found: Search) -> tuple[Search, float, Place]:
     """(the search with its usual powers and weights, the best lag, the best place)."""
     lags = np.arange(-LARGEST_LAG_S, LARGEST_LAG_S + LAG_STEP_S / 2, LAG_STEP_S)
-    found, lag_s, place = max(
-        (_begun(found, lags, first) for first in FIRST), key=lambda each: each[0].log_weight(each[1], each[2])
+    few = found.with_model(_thinned(found.model, MOST_CLUSTERS_BEGUN))
+    begun, lag_s, place = max(
+        (_begun(few, lags, first) for first in FIRST), key=lambda each: each[0].log_weight(each[1], each[2])
     )
+    found = found.with_model(replace(found.model, power_w=begun.model.power_w))
+    lag_s = _best_lag(found, lags[np.abs(lags - lag_s) < 1.5 * LAG_STEP_S], place)
+    place = _best_place(found, lag_s, place)
     for _ in range(2):
         weights = weights_of(found, lag_s, place)
         same = all(np.allclose(one, two) for one, two in zip(weights, found.model.weights))
@@ -233,9 +240,9 @@ def misfit_weights(model: Model, setting: Setting, mean: Floats) -> tuple[Floats
     )
 
 
-def _thinned(model: Model) -> Model:
-    """The model of at most MOST_CLUSTERS_SEARCHED clusters."""
-    every = sum(map(len, model.chain.clusters)) / MOST_CLUSTERS_SEARCHED
+def _thinned(model: Model, most: int = MOST_CLUSTERS_SEARCHED) -> Model:
+    """The model of at most so many clusters, spread over the recording."""
+    every = sum(map(len, model.chain.clusters)) / most
     if every <= 1.0:
         return model
     chosen = [np.unique(np.arange(0, len(own), every).astype(np.int64)) for own in model.chain.clusters]
