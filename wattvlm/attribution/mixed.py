@@ -15,7 +15,7 @@ in theta.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -122,13 +122,16 @@ class Model:
     weights: tuple[Floats, ...]
     jitters: dict[tuple[int, float], Jitter] = field(default_factory=dict[tuple[int, float], Jitter])
 
-    def evidence(self, setting: Setting) -> Evidence:
+    def solved(self, setting: Setting) -> list[Solved]:
+        """All clusters at a setting, for both evidence and sums."""
+        return [_solved(self, number, weight, setting) for number, weight in enumerate(self.weights)]
+
+    def evidence(self, setting: Setting, known: Sequence[Solved] = ()) -> Evidence:
         """What all clusters say of theta."""
         size = self.chain.kinds + 1 + self.chain.offsets
         precision, moment = np.zeros((size, size)), np.zeros(size)
         squares = log_determinant = 0.0
-        for number, weight in enumerate(self.weights):
-            solved = _solved(self, number, weight, setting)
+        for solved in known or self.solved(setting):
             rows: Floats = np.reshape(solved.white_design, (-1, size))
             values: Floats = np.ravel(solved.white_values)
             precision += np.transpose(rows) @ rows
@@ -140,19 +143,18 @@ class Model:
 
     def misfits(self, setting: Setting, mean: Floats) -> list[Floats]:
         """For each cluster, the squared distance of what was read from what theta says, in sigmas."""
-        solved = (_solved(self, number, weight, setting) for number, weight in enumerate(self.weights))
+        solved = self.solved(setting)
         return [np.sum((each.white_values - each.white_design @ mean) ** 2, axis=1) for each in solved]
 
-    def sums(self, setting: Setting) -> Sums:
+    def sums(self, setting: Setting, known: Sequence[Solved] = ()) -> Sums:
         """Joules of each row of the calls that ran, as they follow from theta and the readings."""
         rows, size = len(self.chain.counted_j), self.chain.kinds + 1 + self.chain.offsets
         constant_j: Floats = np.array(self.chain.counted_j, dtype=np.float64)
         per_unknown, moved_j, covariance_j2 = np.zeros((rows, size)), np.zeros((rows, size)), np.zeros((rows, rows))
-        for number, (clusters, weight) in enumerate(self._parts()):
-            solved = _solved(self, number, weight, setting)
+        for (clusters, weight), solved in zip(self._parts(), known or self.solved(setting)):
             parts = _parts_of(self, clusters, weight, setting, solved)
-            known = parts.covariance(clusters, solved)
-            white: Floats = np.asarray(np.linalg.solve(solved.factor, np.swapaxes(known, 1, 2)), np.float64)
+            with_values = parts.covariance(clusters, solved)
+            white: Floats = np.asarray(np.linalg.solve(solved.factor, np.swapaxes(with_values, 1, 2)), np.float64)
             flat: Floats = np.reshape(white, (-1, rows))
             constant_j += np.ravel(solved.white_values) @ flat + parts.expected_j
             per_unknown[:, : self.chain.kinds] += parts.per_kind(clusters, self.chain.kinds)
@@ -186,7 +188,7 @@ def posterior(evidence: Evidence, prior: Prior) -> Fit:
 
 
 @dataclass(frozen=True, slots=True)
-class _Solved:
+class Solved:
     """One array of clusters at one setting.
 
     boundary (B,): the columns whose starts are boundaries. effects (J, M, S + B): A and D times the root of delta's
@@ -206,7 +208,7 @@ def _over_s(setting: Setting) -> float:
     return max(LEAST_OVER_S, 3**0.5 * setting.jitter_s)
 
 
-def _solved(model: Model, number: int, weight: Floats, setting: Setting) -> _Solved:
+def _solved(model: Model, number: int, weight: Floats, setting: Setting) -> Solved:
     clusters, kinds = model.chain.clusters[number], model.chain.kinds
     own = clusters.segments
     seen = clusters.weights(setting.lag_s, 3**0.5 * setting.jitter_s)
@@ -228,7 +230,7 @@ def _solved(model: Model, number: int, weight: Floats, setting: Setting) -> _Sol
     values = (clusters.values * clusters.real)[:, :, None] - expected
     columns = [seen @ clusters.is_kind(kinds), np.sum(at, axis=2, keepdims=True), at @ is_offset, values]
     white: Floats = np.asarray(np.linalg.solve(factor, np.concatenate(columns, axis=2)), np.float64)
-    return _Solved(boundary, jitter, effects, variances, white[:, :, :-1], white[:, :, -1], factor)
+    return Solved(boundary, jitter, effects, variances, white[:, :, :-1], white[:, :, -1], factor)
 
 
 def _powers_beside(model: Model, clusters: Clusters, boundary: NDArray[np.intp]) -> tuple[Floats, Floats]:
@@ -256,7 +258,7 @@ class _Parts:
     last_j2: Floats
     is_last: Floats
 
-    def covariance(self, clusters: Clusters, solved: _Solved) -> Floats:
+    def covariance(self, clusters: Clusters, solved: Solved) -> Floats:
         """Of the joules of rows with the values, (J, rows, M)."""
         spread = np.swapaxes(self.of_effects * solved.variances[:, :, None], 1, 2)
         known: Floats = spread @ np.swapaxes(solved.effects, 1, 2)
@@ -264,7 +266,7 @@ class _Parts:
         known += (self.last * self.last_j2[:, None])[:, :, None] * self.is_last[:, None, :]
         return known
 
-    def variance(self, solved: _Solved) -> Floats:
+    def variance(self, solved: Solved) -> Floats:
         """Of the joules of rows before anything was read, (rows, rows)."""
         rows = self.first.shape[1]
         spread: Floats = np.reshape(self.of_effects * solved.variances[:, :, None], (-1, rows))
@@ -278,14 +280,14 @@ class _Parts:
         of_segments: Floats = np.reshape(self.of_effects[:, :columns], (-1, rows))
         return np.asarray(np.transpose(of_segments) @ np.reshape(clusters.is_kind(kinds), (-1, kinds)), np.float64)
 
-    def per_offset(self, clusters: Clusters, solved: _Solved, offsets: int) -> Floats:
+    def per_offset(self, clusters: Clusters, solved: Solved, offsets: int) -> Floats:
         """Joules of rows for each second of each offset, (rows, offsets)."""
         of_boundaries: Floats = np.reshape(self.of_boundaries, (-1, self.first.shape[1]))
         is_offset = clusters.segments.offset[:, solved.boundary, None] == np.arange(offsets)
         return np.asarray(np.transpose(of_boundaries) @ np.reshape(is_offset, (-1, offsets)), np.float64)
 
 
-def _parts_of(model: Model, clusters: Clusters, weight: Floats, setting: Setting, solved: _Solved) -> _Parts:
+def _parts_of(model: Model, clusters: Clusters, weight: Floats, setting: Setting, solved: Solved) -> _Parts:
     own, rows = clusters.segments, np.arange(len(model.chain.counted_j))
     of_segments = (own.row[:, :, None] == rows) * clusters.seconds(setting.lag_s)[:, :, None]
     share = clusters.share_of_boundaries(setting.lag_s, _over_s(setting))[:, solved.boundary]

@@ -108,7 +108,9 @@ def _solved(model: Model, found: Search, choices: Sequence[Choice]) -> list[_Dra
     for choice in choices:
         key = choice.lag_s, choice.place
         if key not in sums:
-            sums[key] = every.model.sums(every.setting(*key))
+            solved = every.model.solved(every.setting(*key))
+            sums[key] = every.model.sums(every.setting(*key), solved)
+            every.seen[key] = every.model.evidence(every.setting(*key), solved)
         prior = every.prior(choice.place, choice.offset, choice.gap)
         drawn.append(_Drawn(choice, posterior(every.evidence(*key), prior), sums[key], prior))
     return drawn
