@@ -155,7 +155,7 @@ def truth_j(own: Vector, moved_ns: float = 0.0) -> dict[str, float]:
 
 def meter_late_ns(own: Vector) -> float:
     """By how much the meter's edges of power lie before the host's (to be added to its clock): the largest swing."""
-    moves_ns = np.arange(-8.0, 8.25, 0.25) * NS_PER_MS
+    moves_ns = [quarter * NS_PER_MS / 4 for quarter in range(-32, 33)]
 
     def swing_j(moved_ns: float) -> float:
         found = truth_j(own, moved_ns)

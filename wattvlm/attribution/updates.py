@@ -108,7 +108,7 @@ def _with_comb(comb: Comb, early_s: Floats, late_s: Floats, value: Floats) -> Up
     least_std_s = np.maximum(comb.jitter_s, S_PER_NS)
     within_s = (least_std_s**-2.0 + 12.0 / width_s[first][seen] ** 2) ** -0.5
     last = np.append(np.flatnonzero(first)[1:], len(numbers)) - 1
-    return Updates(time_s, np.where(is_seen, within_s, least_std_s), value[last][seen], comb)
+    return Updates(time_s, np.asarray(np.where(is_seen, within_s, least_std_s), np.float64), value[last][seen], comb)
 
 
 def comb_through(time_s: Floats, width_s: Floats) -> Comb | None:
