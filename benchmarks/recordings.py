@@ -7,7 +7,8 @@ Each recording is three files: NAME_nvsmi.csv.gz (t_ms, power fields as polled),
 an external meter of some kHz) and NAME_edges.json (when the load switched between high and low, by the host's clock).
 Cycles of high and low become calls with two phases, and the polled field a Recording whose window is not known. The
 board's published gain and offset are taken out of the readings first, as a calibration record would do. The engine was
-developed with the first three of these files in view; only other recordings are an independent check. The meter's clock is good to some 3 ms only, so that a second truth is
+developed with the first three of these files in view; only other recordings are an independent check. The
+meter's clock is good to some 3 ms only, so that a second truth is
 given, with the meter moved so that its edges lie on the host's.
 """
 
