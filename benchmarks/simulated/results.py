@@ -62,7 +62,7 @@ def still_so(found: Sequence[Outcome]) -> list[Outcome]:
 
 
 def collect(work: Sequence[Work], path: Path, *, resume: bool, jobs: int) -> list[Outcome]:
-    """The outcomes of all work, those in the file included; each new one is appended to it as soon as it is there."""
+    """The outcomes of all work and those in the file of the same cells; each new one is appended to it at once."""
     if path.exists() and path.stat().st_size and not resume:
         raise SystemExit(f"{path} is there already. Cure: --resume to go on with it, or another --results")
     done: list[Outcome] = []
@@ -72,14 +72,14 @@ def collect(work: Sequence[Work], path: Path, *, resume: bool, jobs: int) -> lis
     path.write_text("".join(f"{json.dumps(line)}\n" for line in ({"code": fingerprint()}, *map(asdict, done))))
     known = {(each.cell, each.seed) for each in done}
     left = [(cell, seed) for cell, seed in work if (cell.key, seed) not in known]
-    wanted = {(cell.key, seed) for cell, seed in work}
+    wanted = {cell.key for cell, _ in work}
     fresh: list[Outcome] = []
     with path.open("a") as stream, ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         for found in _with_progress(pool.map(_one, left, chunksize=10), len(left)):
             stream.write(json.dumps(asdict(found)) + "\n")
             stream.flush()
             fresh.append(found)
-    return [each for each in (*done, *fresh) if (each.cell, each.seed) in wanted]
+    return [each for each in (*done, *fresh) if each.cell in wanted]
 
 
 def _one(work: Work) -> Outcome:

@@ -88,3 +88,28 @@ def test_a_decode_that_wanders_in_steps_is_held_by_its_interval():
         found = report.phase(name).energies["gpu"]
         low_j, high_j = found.energy.interval_j if found.stands_alone else found.bounds_j
         assert low_j <= truth_j <= high_j
+
+
+def test_what_ran_before_the_block_is_not_taken_for_idle():
+    """Fifteen calls without a meter end just before the block, and a mean over a second still shows them in it."""
+    session = simulate(
+        Script(
+            phases=(
+                ScriptedPhase("vision_encode", 45_000_000, {"gpu": 310.0}),
+                ScriptedPhase("prefill", 45_000_000, {"gpu": 640.0}),
+                ScriptedPhase("decode", 60_000_000, {"gpu": 380.0}),
+            ),
+            calls=40,
+            power_variation_fraction=0.03,
+        ),
+        [power_field(11, window_ns=1_000_000_000)],
+        seed=11,
+    )
+    first = next(index for index, mark in enumerate(session.recording.marks) if mark.call_id == 16)
+    begin = replace(session.recording.marks[0], time_ns=session.recording.marks[first].time_ns - 20_000_000)
+    marks = (begin, *session.recording.marks[first:])
+    report = analyze(hidden(replace(session.recording, marks=marks), 0))
+    truth_j = sum(call["prefill"] for call in session.truth_j["gpu"][15:]) / 25
+    low_j, high_j = report.joules("prefill").interval_j
+    assert low_j <= truth_j <= high_j
+    assert high_j - low_j < 0.2 * truth_j

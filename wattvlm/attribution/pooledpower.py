@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from wattvlm.attribution.pooling import PooledDraws, pooled_draws
 from wattvlm.attribution.power import PowerCurve
 from wattvlm.attribution.powerviews import power_chain
-from wattvlm.attribution.responses import Boxcar, FirstOrder, Response
+from wattvlm.attribution.responses import FORGETS_AFTER, Boxcar, FirstOrder, Response
 from wattvlm.attribution.ticks import Floats, seconds_since
-from wattvlm.attribution.timeline import Timeline
+from wattvlm.attribution.timeline import QUIET, Timeline
 from wattvlm.attribution.updates import Updates, updates_of
 from wattvlm.attribution.views import Chain, Clusters
 from wattvlm.energy import DRAWS
@@ -58,6 +58,11 @@ MOST_SOLVED = 4
 SCALES = (0.8, 0.9, 1.1, 1.25)
 """A board's window is near those that are known: these parts of it are tried in the end."""
 
+QUIET_FRACTION = 0.05
+"""Readings before the block that differ by more than this part of what all readings differ show that something ran."""
+
+LONGEST_REACH_S = max(*WINDOWS_S, FORGETS_AFTER * max(RISES_S)) * max(SCALES) + FARTHEST_LAG_S
+
 SHORTEST_S = 0.001
 FEWEST_ROWS = 16
 
@@ -94,6 +99,9 @@ def power_draws(
         return None
     if curve.channel.window_ns is None and _is_in_step(updates, timeline, curve.origin_ns):
         return None
+    updates = _of_the_block(updates, timeline, curve.origin_ns)
+    if len(updates) < FEWEST_ROWS:
+        return None
     idle = np.isin(np.arange(len(timeline.kinds)), [*idle_rows, *range(timeline.rows, len(timeline.kinds))])
     problem = _Problem(timeline, updates, curve, idle)
     kept = _spread(problem.likely(_responses(curve), curve.channel.window_ns is not None))
@@ -109,6 +117,20 @@ def power_draws(
     lags = " to ".join(dict.fromkeys(format_ns(each / S_PER_NS) for each in (min(late_s), max(late_s))))
     words = f"{curve.channel.name} is taken for {words} ({known}), stamped {lags} late"
     return PowerDraws(_mixed(found, kept, np.random.default_rng(seed)), words)
+
+
+def _of_the_block(updates: Updates, timeline: Timeline, origin_ns: int) -> Updates:
+    """The updates without those that may see what ran before the block, where something did.
+
+    A slow sensor still shows a warm-up that ended a second ago, and no mark says what that drew.
+    """
+    if timeline.kinds[int(timeline.kind[0])] != QUIET:
+        return updates
+    block_s = float(seconds_since(origin_ns, timeline.end_ns[:1])[0])
+    before_w = updates.between(-np.inf, block_s).value
+    if not len(before_w) or np.ptp(before_w) <= QUIET_FRACTION * np.ptp(updates.value):
+        return updates
+    return updates.between(block_s + LONGEST_REACH_S, np.inf)
 
 
 def _covers(updates: Updates, timeline: Timeline, origin_ns: int) -> bool:
