@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import ceil, fsum, isfinite, sqrt
+from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
@@ -27,6 +28,7 @@ DRAWS = 400
 """How many joint draws a solve makes; all Energy objects that have draws have this many."""
 
 _TAILS = (2.5, 97.5)
+_SIGMAS_95 = 1.96
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -182,3 +184,12 @@ def format_with_half_width(value: float, half_width: float) -> tuple[str, str]:
     steps = ceil(half_width * 10**decimals - 1e-9)
     rounded = round(value, decimals) + 0.0  # no minus sign is left before a zero
     return f"{rounded:.{decimals}f}", f"{steps / 10**decimals:.{decimals}f}"
+
+
+def normal_draws(middle: float, interval: tuple[float, float], seed: str) -> NDArray[np.float64]:
+    """DRAWS values around a middle whose 95 % interval is the given one, in an order of their own for each seed."""
+    probabilities = (np.arange(DRAWS) + 0.5) / DRAWS
+    sigmas = np.array([NormalDist().inv_cdf(float(each)) for each in probabilities], dtype=np.float64)
+    sigmas = np.random.default_rng(list(seed.encode())).permutation(sigmas)
+    low, high = ((edge - middle) / _SIGMAS_95 for edge in interval)
+    return np.asarray(middle + np.where(sigmas < 0, -sigmas * low, sigmas * high), dtype=np.float64)

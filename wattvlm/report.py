@@ -5,14 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import NormalDist
 from typing import Any, cast
 
-import numpy as np
-from numpy.typing import NDArray
-
 from wattvlm import filing
-from wattvlm.energy import DRAWS, Energy, total
+from wattvlm.energy import Energy, normal_draws, total
 from wattvlm.errors import NotResolved
 from wattvlm.host import Host
 from wattvlm.parts import CallReport as CallReport
@@ -25,10 +21,9 @@ from wattvlm.parts import PartEnergy as PartEnergy
 from wattvlm.parts import Ratio as Ratio
 from wattvlm.parts import Seen as Seen
 from wattvlm.sensing import DOMAINS, Absence, Domain
+from wattvlm.shares import process_share
 from wattvlm.trace import DECODE, PREFILL, PROJECTOR, VISION_ENCODE, ModelFacts, TokenCounts
 from wattvlm.units import J_PER_WH, NS_PER_S
-
-_SIGMAS_95 = 1.96
 
 SCHEMA_VERSION = 1
 KIND = "wattvlm report"
@@ -182,7 +177,7 @@ class Report:
             (low_j, high_j),
             "modelled" if idle.modelled else "measured",
             {board: gain_w * seconds for board, gain_w in idle.gains_w.items()},
-            _normal_draws(idle.power_w, idle.interval_w, domain) * seconds,
+            normal_draws(idle.power_w, idle.interval_w, domain) * seconds,
         )
 
     def calls_needed(self, part: str = "call", relative: float = 0.02, domains: Sequence[Domain] | None = None) -> int:
@@ -228,6 +223,14 @@ class Report:
         if added is None:
             raise NotResolved(f"no sensor and no model gave joules for {part}; `wattvlm doctor` says why and the cure")
         return added
+
+    def process_share(self, domain: Domain = "cpu") -> Energy:
+        """The part of the block's joules that falls to the measured program and all that it started, as a model.
+
+        "cpu": its part of all processes' CPU time. "gpu": of all processes' SM utilisation. Never in a total. Its
+        interval does not hold the model's own error. NotResolved where the share was not seen, or there is no sensor.
+        """
+        return process_share(domain, self.block.energies.get(domain), self.channels, self.conditions)
 
     def per(self, what: str, domains: Sequence[Domain] | None = None, above_idle: bool = False) -> Energy:
         """Joules per request, image, visual_token, prompt_token, output_token, decode_token or total_token.
@@ -400,15 +403,6 @@ class Report:
 
 def _idle_ns(row: Part) -> float:
     return (row.duration_ns or 0.0) if row.idle_ns is None else row.idle_ns
-
-
-def _normal_draws(middle: float, interval: tuple[float, float], seed: str) -> NDArray[np.float64]:
-    """DRAWS values around a middle whose 95 % interval is the given one, in an order of their own for each seed."""
-    probabilities = (np.arange(DRAWS) + 0.5) / DRAWS
-    sigmas = np.array([NormalDist().inv_cdf(float(each)) for each in probabilities], dtype=np.float64)
-    sigmas = np.random.default_rng(list(seed.encode())).permutation(sigmas)
-    low, high = ((edge - middle) / _SIGMAS_95 for edge in interval)
-    return np.asarray(middle + np.where(sigmas < 0, -sigmas * low, sigmas * high), dtype=np.float64)
 
 
 def _sum_known(values: Any) -> int | None:

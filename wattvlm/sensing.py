@@ -102,13 +102,18 @@ Quantity = Literal[
     "slowed_by_hardware",
     "process",
     "shared_by_server",
+    "cpu_time_ns",
 ]
 """What a Condition may tell. power_state: 0 is full speed (NVML's P-states). busy_fraction: of the time of the last
 second or so, of the device, or of one process on it. slowed_by_...: 1 while clocks are held down by the power limit, by
 heat, or by the hardware's own protection, else 0. process: 1, a process that computes on the device. shared_by_server:
-1, a process that runs the work of others on it (MPS)."""
+1, a process that runs the work of others on it (MPS). cpu_time_ns: CPU time since some start, of all processes of the
+machine, or of the measured one (its pid) and all that it started."""
 
 QUANTITIES: tuple[Quantity, ...] = get_args(Quantity)
+
+CPU_DEVICE = "cpu"
+"""The device of conditions that are about all CPUs of the machine together."""
 
 
 @dataclass(frozen=True, slots=True)

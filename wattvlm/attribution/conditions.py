@@ -9,6 +9,7 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
+from wattvlm.attribution.cpu_time import COUNTED, cpu_time_seen
 from wattvlm.attribution.others import process_lines
 from wattvlm.recording import Recording, States
 from wattvlm.report import Seen
@@ -60,7 +61,7 @@ def condition_lines(recording: Recording, block: Block, calls: Sequence[CallTrac
 
 def seen_of(recording: Recording, block: Block) -> tuple[Seen, ...]:
     """The range of every condition in the block."""
-    return tuple(
+    ranges = (
         Seen(
             each.device, each.quantity, len(each), float(np.min(each.value)), float(np.mean(each.value)),
             float(np.max(each.value)), each.pid, each.process, each.is_own,
@@ -68,12 +69,14 @@ def seen_of(recording: Recording, block: Block) -> tuple[Seen, ...]:
         for device in _devices(recording, block)
         for each in device.states
     )  # fmt: skip
+    return (*ranges, *cpu_time_seen(recording, block))
 
 
 def _devices(recording: Recording, block: Block) -> Iterator[_Device]:
     """The devices whose state was seen in the block; a short block takes the looks just before and after it too."""
     reach_ns = max(0, NS_PER_S - (block.end_ns - block.start_ns))
-    inside = [each.between(block.start_ns - reach_ns, block.end_ns + reach_ns) for each in recording.conditions]
+    looked_at = [each for each in recording.conditions if each.quantity != COUNTED]
+    inside = [each.between(block.start_ns - reach_ns, block.end_ns + reach_ns) for each in looked_at]
     inside = sorted((each for each in inside if len(each)), key=_identity)
     merged = [_joined(list(group)) for _, group in groupby(inside, _identity)]
     for name, states in groupby(merged, lambda each: each.device):

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from wattvlm.errors import NotResolved
 from wattvlm.renderers._joules import DOMAIN_TITLES
 from wattvlm.renderers._numbers import write_period
 from wattvlm.renderers._text import Line, Role, Span, glue
 from wattvlm.report import ChannelUse, Report
-from wattvlm.sensing import DOMAINS, Absence
+from wattvlm.sensing import DOMAINS, Absence, Channel
+from wattvlm.shares import share_of_cpu_time
 
 INDENT = 18
 """Columns before an entry's words: mark, domain, and what kind of number it is."""
@@ -29,13 +31,13 @@ class Entry:
     cure: str = ""
 
 
-def sensor_entries(report: Report) -> list[Entry]:
-    """One entry a kind of sensor, those in totals first, then what is absent."""
+def sensor_entries(report: Report, wide: bool = True) -> list[Entry]:
+    """One entry a kind of sensor, those in totals first, then what is absent. wide: there is room for who else ran."""
     groups: dict[tuple[object, ...], list[ChannelUse]] = {}
     for use in sorted(report.channels, key=lambda use: (DOMAINS.index(use.channel.domain), not use.in_totals)):
         channel = use.channel
         groups.setdefault((channel.domain, channel.sensor, channel.method, use.in_totals), []).append(use)
-    return [*(_sensor(report, uses) for uses in groups.values()), *map(_absence, report.absent)]
+    return [*(_sensor(report, uses, wide) for uses in groups.values()), *map(_absence, report.absent)]
 
 
 def entry_lines(entry: Entry) -> list[Line]:
@@ -47,14 +49,15 @@ def entry_lines(entry: Entry) -> list[Line]:
     return lines
 
 
-def _sensor(report: Report, uses: Sequence[ChannelUse]) -> Entry:
+def _sensor(report: Report, uses: Sequence[ChannelUse], wide: bool) -> Entry:
     channel = uses[0].channel
     domain = DOMAIN_TITLES[channel.domain]
     named = (f"{len(uses)} x " if len(uses) > 1 else "") + channel.sensor
     if channel.method == "model":
         return Entry("◐", "model", domain, "modelled", "; ".join([named, *_model_facts(report, uses)]))
     rhythm = _rhythm(uses)
-    words = "; ".join([f"{named}, {rhythm}" if rhythm else named, *_reading_facts(uses)])
+    facts = [*_reading_facts(uses), *(_others(report, channel) if wide else ())]
+    words = "; ".join([f"{named}, {rhythm}" if rhythm else named, *facts])
     if report.virtual:
         return Entry("●", "unresolved", domain, "virtual", words)
     return Entry("●", "measured", domain, "measured", words)
@@ -97,6 +100,17 @@ def _reading_facts(uses: Sequence[ChannelUse]) -> list[str]:
         inside = uses[0].channel.contained_in
         facts.append(f"already in {inside}, not added" if inside else "not in the totals")
     return facts
+
+
+def _others(report: Report, channel: Channel) -> list[str]:
+    """'whole package (others used 3 % of its CPU time)', where that was seen."""
+    if channel.domain != "cpu" or not channel.name.endswith("/package"):
+        return []
+    try:
+        least, most = share_of_cpu_time(report.conditions)
+    except NotResolved:
+        return []
+    return [f"whole package (others used {glue(_percent(1.0 - (least + most) / 2))} of its CPU time)"]
 
 
 def _gain(uses: Sequence[ChannelUse]) -> list[str]:

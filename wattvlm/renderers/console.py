@@ -63,7 +63,8 @@ def summary(report: Report, width: int, glyphs: Glyphs) -> list[Line]:
         blocks.append(lay_out(table, text_width, glyphs) if table is not None else [])
     blocks.append(_wrapped([uncounted(report)], text_width, glyphs))
     blocks.append(flow([glyphs.line(item) for item in _closing.times(report)], text_width))
-    sensors = [line for entry in _sensors.sensor_entries(report) for line in _sensors.entry_lines(entry)]
+    entries = _sensors.sensor_entries(report, wide)
+    sensors = [line for entry in entries for line in _sensors.entry_lines(entry)]
     blocks.append(_wrapped(sensors, text_width, glyphs, _sensors.INDENT))
     blocks.append(_wrapped(_closing.notes(report), text_width, glyphs, hanging=6))
     blocks.append(_wrapped([_closing.footer(report)], text_width, glyphs))

@@ -19,6 +19,7 @@ from typing import Any
 
 from wattvlm.clock import Clock, SystemClock, take_anchor
 from wattvlm.errors import ProbeUnavailable
+from wattvlm.sampling.cpu_times import CpuTimes
 from wattvlm.sampling.journal import JournalWriter
 from wattvlm.sampling.needs import Needs, read_needs
 from wattvlm.sampling.processes import ProcessTree
@@ -215,6 +216,8 @@ class SamplingProcess:
         self._started_ns = clock.monotonic_ns()
         self._wanted_ns = self._started_ns
         self._sink = JournalSink(folder, generation, clock, parent_pid)
+        self._cpu_times = CpuTimes(parent_pid, clock)
+        self._open_blocks = 0
         self._sink.log.started(self._started_ns, take_anchor(clock))
 
     def add(self, sources: Sequence[ProbeSource]) -> None:
@@ -236,6 +239,7 @@ class SamplingProcess:
             now_ns = self._clock.monotonic_ns()
             if now_ns >= cost_due_ns:
                 self._sink.cost(_cpu_ns())
+                self._look_at_cpus()
                 cost_due_ns = now_ns + _COST_EVERY_NS
             if now_ns >= anchor_due_ns:
                 self._sink.log.anchored(take_anchor(self._clock))
@@ -259,6 +263,9 @@ class SamplingProcess:
         """Delete what nobody needs; the reason to end when nobody has metered for a while."""
         keep_from_ns = now_ns - _KEPT_WITHOUT_NEED_NS
         self._sink.forget_before(min(keep_from_ns, needs.since_ns) if needs.is_kept else keep_from_ns)
+        if needs.open_blocks != self._open_blocks:  # a block began or ended
+            self._look_at_cpus()
+            self._open_blocks = needs.open_blocks
         if needs.is_open:
             self._wanted_ns = now_ns
         if now_ns - self._wanted_ns < _IDLE_UNTIL_END_NS:
@@ -269,6 +276,10 @@ class SamplingProcess:
             self._closing.unlink(missing_ok=True)
             return None
         return "no meter was open for a minute"
+
+    def _look_at_cpus(self) -> None:
+        for condition in self._cpu_times.look():
+            self._sink.condition(condition)
 
     def _end(self, why: str) -> None:
         self._ending.set()
