@@ -252,6 +252,7 @@ class SamplingProcess:
         if is_settling and all(thread.is_settled.is_set() for thread in self._threads):
             self._sink.log.settled(self._clock.monotonic_ns())
             self._told_settled = True
+            self._look_at_cpus()
         signalled, _, _ = select.select([woken], [], [], 0.005 if is_settling else _LOOK_EVERY_S)
         if signalled:
             return "told to end"
@@ -278,6 +279,8 @@ class SamplingProcess:
         return "no meter was open for a minute"
 
     def _look_at_cpus(self) -> None:
+        if not self._told_settled:  # while sensors are being opened, nothing is to hold them up
+            return
         for condition in self._cpu_times.look():
             self._sink.condition(condition)
 
