@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from wattvlm.runtimes.transformers.inputs import token_ids
+from wattvlm.runtimes.transformers.inputs import generation_setting, host_rows, token_ids
 from wattvlm.runtimes.transformers.loose import class_of, is_sequence, is_tensor
 
 _PLAIN = (str, int, float, bool)
@@ -55,7 +55,13 @@ def prompt_length(model: Any, given: Mapping[str, Any]) -> int:
     """Ids at the head of the returned sequences that were not generated."""
     if getattr(getattr(model, "config", None), "is_encoder_decoder", False):
         start = given.get("decoder_input_ids")
-        return int(start.shape[1]) if is_tensor(start) and len(start.shape) == 2 else 1
+        if start is None and getattr(model, "main_input_name", "input_ids") != "input_ids":
+            start = given.get("input_ids")  # generate hands them to the decoder where the encoder reads pixels
+        if not is_tensor(start) or len(start.shape) != 2:
+            return 1
+        first = host_rows(start[:1, :1])[0][0]
+        is_prefixed = first != generation_setting(given, model, "decoder_start_token_id")
+        return int(start.shape[1]) + int(is_prefixed)
     ids = token_ids(given)
     if ids is not None:
         return int(ids.shape[1])

@@ -59,6 +59,7 @@ class ObservedCall:
     vision_ended_ns: int | None = None
     vision_marked = False
     vision_is_open = False
+    text_came_first = False
     first_forward_ns: int | None = None
     first_forward_ended_ns: int | None = None
     language_started_ns: int | None = None
@@ -165,14 +166,25 @@ class ObservedCall:
         runs.ends(None if rows is None else self._unexpanded(rows))
 
     @property
+    def joins_language(self) -> bool:
+        """Image features go into the language model, unlike those of two encoders side by side, such as CLIP's."""
+        if self.ticks_expected or self.known.placeholders or self.known.layout.cross_attention:
+            return True
+        return self.known.generates
+
+    @property
     def _is_past_vision(self) -> bool:
-        return self.prefill_ns is not None or bool(self.aside)
+        """Whether what runs now is no part of encoding: the language model works on what was encoded."""
+        return bool(self.aside) or (self.prefill_ns is not None and self.joins_language)
 
     def _vision_starts(self, encodes: bool) -> None:
         if self._is_past_vision:
             return
         if self.vision_started_ns is None:
             self.vision_started_ns = monotonic_ns()
+            if self.prefill_ns is not None:  # of two encoders side by side the text's has had its turn first
+                self.mark("phase_end", self.vision_started_ns, PREFILL)
+                self.text_came_first = True
             if self.stream is not None:
                 self.stream.record("vision_start")
         is_first_or_more = encodes or self.vision_marked or not self.known.layout.has_encoder
@@ -188,7 +200,7 @@ class ObservedCall:
         self.last_part = path
 
     def encoder_gave(self, rows: int | None) -> None:
-        if rows is not None and self.prefill_ns is None and not self.aside:
+        if rows is not None and not self._is_past_vision:
             self.encoded_rows = (self.encoded_rows or 0) + self._unexpanded(rows)
 
     @property
@@ -329,7 +341,7 @@ class ObservedCall:
             self.mark_prefill()
         if self.first_logits_ns is not None:
             self.mark("phase_end", now_ns, DECODE)
-        elif self.prefill_ns is not None:
+        elif self.prefill_ns is not None and not self.text_came_first:
             self.mark("phase_end", now_ns, PREFILL)
         else:
             self.close_vision()

@@ -92,7 +92,7 @@ def _prompt(call: ObservedCall, ids: inputs.Rows | None) -> Prompt:
         features=call.feature_rows if call.vision_marked or call.given_rows is not None else None,
         model_length=sum(call.first_lengths) or None,
         cross_attention=layout.cross_attention,
-        into_language_model=layout.language_model is not None and _joins_language(call),
+        into_language_model=layout.language_model is not None and call.joins_language,
         embedded=_embedded(call) or None,
     )
 
@@ -114,13 +114,6 @@ def _token_counts(call: ObservedCall, prompt: Prompt) -> Iterator[Count]:
     kept = kept or hidden_count(visual, *(inputs.host_rows(mask) for mask in call.masks))
     if kept is not None:
         yield kept
-
-
-def _joins_language(call: ObservedCall) -> bool:
-    """Two encoders side by side, such as CLIP's: the text model never gets image features."""
-    if call.ticks_expected or call.known.placeholders or call.known.layout.cross_attention:
-        return True
-    return call.known.generates
 
 
 def _vision_ran(call: ObservedCall) -> bool | None:

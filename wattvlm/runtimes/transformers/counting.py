@@ -80,7 +80,7 @@ def _visual(prompt: Prompt, marked: int) -> tuple[int, str, int] | None:
     if prompt.cross_attention and rows is not None:
         return rows, "feature rows, attended to beside the sequence and not part of its length", 0
     if marked:
-        seen = "the vision side was not seen running" if rows is None else f"the vision side gave {rows} rows"
+        seen = "rows of the vision side were not seen" if rows is None else f"the vision side gave {rows} rows"
         return marked, f"placeholders ({seen})", marked
     if rows is None:
         return None

@@ -83,9 +83,15 @@ def _block_lists(tree: ModuleTree) -> dict[str, int]:
         if kind not in ("ModuleList", "Sequential") or len(children) < (2 if kind == "Sequential" else 1):
             continue
         first = next(iter(children.values()))
-        if first is not None and len(first._modules) > 1 and not any(is_below(path, other) for other in found):
+        if first is not None and _is_block(first) and not any(is_below(path, other) for other in found):
             found[path] = len(children)
     return found
+
+
+def _is_block(module: Any) -> bool:
+    """Several modules, or nothing but a list of them, as the blocks of T5 are."""
+    children = module._modules
+    return len(children) > 1 or any(type(child).__name__ == "ModuleList" for child in children.values())
 
 
 def _token_embedding_paths(root: Any, tree: ModuleTree) -> list[str]:
@@ -154,6 +160,8 @@ def _vision_parts(
     model_path, blocks_path, _ = language
     on_path = set(ancestors(blocks_path))
     vocabulary = getattr(tree.at(token_paths[0]), "num_embeddings", -1)
+    text_encoder = _text_encoder(tree, lists, blocks_path, vocabulary)
+    on_path |= set() if text_encoder is None else set(ancestors(text_encoder))
     try:
         head = root.get_output_embeddings()
     except Exception:  # as for the input embedding
@@ -163,19 +171,21 @@ def _vision_parts(
         path = tree.paths[position]
         if parent < 0 or path in on_path or tree.paths[parent] not in on_path or tree.paths[parent] == blocks_path:
             continue
+        if text_encoder is not None and is_below(path, text_encoder) and not _takes_pixels(path, tree):
+            continue
         name = path.rpartition(".")[2].lower()
         is_head = tree.modules[position] is head or _last_width(path, tree) == vocabulary
         is_other = is_head or any(word in name for word in _NOT_VISION_NAMES)
-        holds_tokens = any(is_below(token, path) for token in token_paths)
+        holds_tokens = any(is_below(token, path) for token in token_paths) or _holds_vocabulary(path, tree, vocabulary)
         if is_other or holds_tokens or not any(module._parameters for module in tree.under(path)):
             continue
         # Beside its blocks a language model has norms and positions, which do not see images.
         if not is_below(path, model_path) or not model_path or _could_encode(path, tree, lists):
             fit.append(path)
     fit = [path for path in fit if model_path or _could_encode(path, tree, lists)]
-    towers = [path for path in fit if _takes_pixels(path, tree)]
-    with_blocks = [path for path in towers if any(is_below(each, path) for each in lists)]
-    encoders = with_blocks or towers
+    with_blocks = [path for path in fit if any(is_below(each, path) for each in lists)]
+    towers = [path for path in fit if _takes_pixels(path, tree)] or with_blocks
+    encoders = [path for path in towers if path in with_blocks] or towers
     return tuple(
         Part(each, path in encoders and (each == path or _takes_pixels(each, tree)))
         for path in fit
@@ -202,6 +212,18 @@ def pieces_of(path: str, tree: ModuleTree, depth: int = 0) -> list[str]:
         if depth + 1 < _PIECES_DEPTH:
             found += pieces_of(child, tree, depth + 1)
     return found
+
+
+def _text_encoder(tree: ModuleTree, lists: Mapping[str, int], blocks_path: str, vocabulary: int) -> str | None:
+    """The encoder that reads text for this decoder: named as its twin, and with a token embedding of its own."""
+    twins = [path for path in lists if path != blocks_path and path.replace("encoder", "decoder") == blocks_path]
+    holders = [twin.rpartition(".")[0] for twin in twins]
+    return next((path for path in holders if path and _holds_vocabulary(path, tree, vocabulary)), None)
+
+
+def _holds_vocabulary(path: str, tree: ModuleTree, vocabulary: int) -> bool:
+    """Whether an embedding of all tokens lies below, as in the other half of an encoder-decoder pair."""
+    return any(getattr(module, "num_embeddings", None) == vocabulary for module in tree.under(path))
 
 
 def _could_encode(path: str, tree: ModuleTree, lists: Mapping[str, int]) -> bool:
