@@ -95,7 +95,9 @@ def main(arguments: Sequence[str]) -> int:
     import transformers
 
     transformers.logging.set_verbosity_error()
-    kept[transformers.__version__] = measured()
+    rows = measured()
+    kept = json.loads(ROWS.read_text()) if ROWS.exists() else {}  # another version may have written meanwhile
+    kept[transformers.__version__] = rows
     ROWS.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
     PAGE.write_text(page(kept))
     return 0

@@ -175,7 +175,9 @@ class ObservedCall:
     @property
     def _is_past_vision(self) -> bool:
         """Whether what runs now is no part of encoding: the language model works on what was encoded."""
-        return bool(self.aside) or (self.prefill_ns is not None and self.joins_language)
+        if self.prefill_ns is None:
+            return bool(self.aside)
+        return bool(self.aside) or not self.known.layout.has_encoder or self.joins_language
 
     def _vision_starts(self, encodes: bool) -> None:
         if self._is_past_vision:

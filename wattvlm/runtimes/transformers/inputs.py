@@ -115,14 +115,14 @@ def _rows_of_all(values: Iterable[Any]) -> int | None:
 
 
 def _rows(tensor: Any) -> int | None:
-    """Vectors of the last dimension; of a map of channels (batch, channels, height, width) its pixels.
+    """Vectors of the last dimension; of a map of channels (..., channels, height, width) its pixels.
 
     The two are told apart by their lengths: fewer tiles than features in a row, more channels than pixels in a row.
     """
     if len(tensor.shape) < 2 or not tensor.shape[-1]:
         return None
-    if len(tensor.shape) == 4 and tensor.shape[1] > tensor.shape[3]:
-        return int(tensor.numel()) // int(tensor.shape[1])
+    if len(tensor.shape) > 3 and tensor.shape[-3] > tensor.shape[-1]:
+        return int(tensor.numel()) // int(tensor.shape[-3])
     return int(tensor.numel()) // int(tensor.shape[-1])
 
 

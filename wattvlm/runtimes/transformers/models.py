@@ -154,13 +154,18 @@ def _watched_parts(layout: Layout, tree: ModuleTree) -> list[tuple[str, Part | P
             if _tells(tree.at(path)):
                 telling.append(path)
                 found[path] = Piece(part, path)
-            elif part.encodes and part.path and not _tells(tree.at(part.path)):
+            elif part.encodes and part.path and (not _tells(tree.at(part.path)) or _is_used_by_method(part, tree)):
                 found[path] = Piece(part, path)
     return list(found.items())
 
 
 def _can_generate(module: Any) -> bool:
     return hasattr(module, "generate") or hasattr(module, "prepare_inputs_for_generation")
+
+
+def _is_used_by_method(part: Part, tree: ModuleTree) -> bool:
+    """Encoders that turn pixels into codes are used by their `encode` and never called themselves."""
+    return callable(getattr(tree.at(part.path), "encode", None))
 
 
 def _tells(module: Any) -> bool:
