@@ -173,6 +173,8 @@ def _vision_parts(
             continue
         if text_encoder is not None and is_below(path, text_encoder) and not _takes_pixels(path, tree):
             continue
+        if tree.paths[parent] == tree.parent(blocks_path) and path in lists and _attends_across(path, tree):
+            continue  # layers that stand between those of the language model
         name = path.rpartition(".")[2].lower()
         is_head = tree.modules[position] is head or _last_width(path, tree) == vocabulary
         is_other = is_head or any(word in name for word in _NOT_VISION_NAMES)
@@ -266,4 +268,8 @@ def _last_width(path: str, tree: ModuleTree) -> int | None:
 def _has_cross_attention(tree: ModuleTree, model_path: str) -> bool:
     if any("crossattention" in name.lower() for name in {type(module).__name__ for module in tree.under(model_path)}):
         return True
-    return any(path.rpartition(".")[2] in _CROSS_ATTENTION_NAMES for path in tree.paths_under(model_path))
+    return _attends_across(model_path, tree)
+
+
+def _attends_across(path: str, tree: ModuleTree) -> bool:
+    return any(each.rpartition(".")[2] in _CROSS_ATTENTION_NAMES for each in tree.paths_under(path))
