@@ -27,6 +27,7 @@ _POWER_FIELDS = ("current_socket_power", "average_socket_power", "socket_power")
 class Board:
     """One GPU as amdsmi lists it; of a card with two dies, each die is one.
 
+    compute_units: 0 where the library does not tell.
     uuid: as amdsmi prints it. hip_index, hip_uuid: as HIP counts and names it, for the variables that choose GPUs.
     """
 
@@ -37,6 +38,7 @@ class Board:
     hip_index: int
     hip_uuid: str
     is_second_die: bool = False
+    compute_units: int = 0
 
     @property
     def name(self) -> str:
@@ -53,15 +55,18 @@ def all_boards(amdsmi: Any) -> list[Board]:
     """Every GPU, in the library's order; AmdSmiException where the library cannot list them."""
     boards: list[Board] = []
     for index, handle in enumerate(amdsmi.amdsmi_get_processor_handles()):
-        numbers = _facts(amdsmi, "amdsmi_get_gpu_enumeration_info", handle)
+        numbers = facts_of(amdsmi, "amdsmi_get_gpu_enumeration_info", handle)
         hip_index = numbers.get("hip_id")
+        chip = facts_of(amdsmi, "amdsmi_get_gpu_asic_info", handle)
+        compute_units = chip.get("num_compute_units")
         board = Board(
             handle,
             index,
             str(_given(amdsmi, "amdsmi_get_gpu_device_uuid", handle) or f"amd-{index}"),
-            str(_facts(amdsmi, "amdsmi_get_gpu_asic_info", handle).get("market_name", "AMD GPU")),
+            str(chip.get("market_name", "AMD GPU")),
             hip_index if isinstance(hip_index, int) else index,
             str(numbers.get("hip_uuid", "")),
+            compute_units=compute_units if isinstance(compute_units, int) else 0,
         )
         follows_a_first_die = bool(boards) and boards[-1].has_two_dies and not boards[-1].is_second_die
         if board.has_two_dies and follows_a_first_die and _shows_no_power(amdsmi, board):
@@ -119,13 +124,14 @@ def _given(amdsmi: Any, function: str, handle: Any) -> Any:
         return None
 
 
-def _facts(amdsmi: Any, function: str, handle: Any) -> dict[str, Any]:
+def facts_of(amdsmi: Any, function: str, handle: Any) -> dict[str, Any]:
+    """What a function of the library gives; nothing where it or this version of it does not."""
     found: dict[str, Any] = _given(amdsmi, function, handle) or {}
     return found
 
 
 def _shows_no_power(amdsmi: Any, board: Board) -> bool:
-    return _watts(_facts(amdsmi, "amdsmi_get_power_info", board.handle)) is None
+    return _watts(facts_of(amdsmi, "amdsmi_get_power_info", board.handle)) is None
 
 
 def energy_j(amdsmi: Any, board: Board) -> float:
@@ -148,15 +154,15 @@ def _watts(fields: Mapping[str, Any]) -> float | None:
     return next((float(value) for value in values if isinstance(value, (int, float)) and value > 0), None)
 
 
-def limit_w(amdsmi: Any, board: Board) -> float | None:
-    """The highest power limit that the board accepts, in watts; None where the library gives none.
+def cap_w(amdsmi: Any, board: Board, name: str = "max_power_cap") -> float | None:
+    """A power limit of the board (default: the highest that it accepts), in watts; None where the library gives none.
 
     The library gives µW, or W in some versions: no board has 10 kW.
     """
-    most = _facts(amdsmi, "amdsmi_get_power_cap_info", board.handle).get("max_power_cap")
-    if not isinstance(most, (int, float)) or most <= 0:
+    cap = facts_of(amdsmi, "amdsmi_get_power_cap_info", board.handle).get(name)
+    if not isinstance(cap, (int, float)) or cap <= 0:
         return None
-    return float(most) if most < _MOST_CAP_W else float(most) * W_PER_MICROWATT
+    return float(cap) if cap < _MOST_CAP_W else float(cap) * W_PER_MICROWATT
 
 
 def why_not_trusted(counted_j: float, seconds: float, watts: float | None) -> str:

@@ -10,7 +10,7 @@ import contextlib
 import importlib
 import io
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,8 +19,9 @@ from typing import Any
 from wattvlm.clock import Clock, SystemClock
 from wattvlm.errors import ProbeLost, ProbeRetry, ProbeUnavailable
 from wattvlm.probes import _amd_boards as amd
+from wattvlm.probes._amd_conditions import BoardConditions
 from wattvlm.probes._sysfs import text_of
-from wattvlm.sensing import Absence, Channel, Domain, EnergyReading, PowerReading, Reading, Sensors
+from wattvlm.sensing import Absence, Channel, Condition, Domain, EnergyReading, PowerReading, Reading, Sensors
 from wattvlm.units import J_PER_MICROJOULE, NS_PER_MS, S_PER_NS
 
 VENDOR = "0x1002"
@@ -58,6 +59,7 @@ class AmdSmiProbe:
         self._environ = os.environ if environ is None else environ
         self._amdsmi: Any = None
         self._asks: dict[str, Callable[[], float]] = {}
+        self._conditions: BoardConditions | None = None
 
     def open(self) -> Sensors:
         """Starts amdsmi and compares each counter for a moment; sees nothing where there is no AMD GPU."""
@@ -91,7 +93,7 @@ class AmdSmiProbe:
             if why_not and last.power_w is None:
                 absent.append(_unreadable(board, why_not))
                 continue
-            limit_w = amd.limit_w(self._amdsmi, board)
+            limit_w = amd.cap_w(self._amdsmi, board)
             if why_not:
                 absent.append(_no_counter(board, why_not))
                 self._asks[f"{board.name}/board"] = partial(self._power_w, board)
@@ -101,6 +103,7 @@ class AmdSmiProbe:
             facts[f"{board.name} device"] = board.product
             if limit_w is not None:
                 facts[f"{board.name} limit_w"] = f"{limit_w:g}"
+        self._conditions = BoardConditions(self._amdsmi, boards, self._clock, self._root)
         return Sensors(tuple(channels), tuple(absent), facts)
 
     def _snapshot(self, board: amd.Board) -> _Snapshot:
@@ -141,10 +144,15 @@ class AmdSmiProbe:
             return (EnergyReading(channel.name, before_ns, after_ns, after_ns - before_ns, value),)
         return (PowerReading(channel.name, after_ns, after_ns - before_ns, value),)
 
+    def conditions(self) -> Iterator[Condition]:
+        """Clocks, heat, limits and processes of the open boards now."""
+        return iter(()) if self._conditions is None else self._conditions.look()
+
     def close(self) -> None:
         """Gives amdsmi back, once for each start."""
         library, self._amdsmi = self._amdsmi, None
         self._asks = {}
+        self._conditions = None
         if library is None:
             return
         try:

@@ -182,3 +182,77 @@ def test_a_read_after_closing_is_lost_not_zero(machine):
     probe.close()
     with pytest.raises(ProbeLost):
         probe.read(channel)
+
+
+# the state of a board
+
+
+METRICS = {
+    "current_gfxclk": "N/A", "current_gfxclks": [2050, 2100, "N/A"], "temperature_hotspot": 61,
+    "average_gfx_activity": 87, "accumulation_counter": 1000, "ppt_residency_acc": 10, "socket_thm_residency_acc": 0,
+    "vr_thm_residency_acc": 0, "hbm_thm_residency_acc": 0, "prochot_residency_acc": "N/A",
+}  # fmt: skip
+
+
+def told(probe):
+    return {(each.quantity, each.pid): each.value for each in probe.conditions()}
+
+
+def test_a_board_tells_its_clock_heat_load_and_limit_in_plain_units(machine):
+    _, probe = machine(VirtualAmdGpu(metrics=METRICS, cap_w=600.0))
+    probe.open()
+    assert told(probe) == {
+        ("core_clock_hz", 0): 2.1e9, ("temperature_celsius", 0): 61.0, ("busy_fraction", 0): 0.87,
+        ("power_limit_w", 0): pytest.approx(600.0),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("sum_of", "quantity"),
+    [("ppt", "slowed_by_power"), ("hbm_thm", "slowed_by_heat"), ("socket_thm", "slowed_by_heat")],
+)
+@pytest.mark.parametrize(("risen", "slowed"), [(0, 0.0), (50, 0.0), (400, 1.0)])
+def test_clocks_are_held_down_where_a_tenth_of_the_drivers_samples_since_the_last_look_say_so(
+    machine, sum_of, quantity, risen, slowed
+):
+    library, probe = machine(VirtualAmdGpu(metrics=METRICS))
+    probe.open()
+    assert not any(key[0].startswith("slowed") for key in told(probe))
+    before = METRICS[f"{sum_of}_residency_acc"]
+    library.gpus[0].metrics = {**METRICS, "accumulation_counter": 2000, f"{sum_of}_residency_acc": before + risen}
+    found = told(probe)
+    assert found[quantity, 0] == slowed
+    assert ("slowed_by_hardware", 0) not in found
+
+
+def test_sums_that_start_again_with_the_driver_are_no_alarm(machine):
+    library, probe = machine(VirtualAmdGpu(metrics={**METRICS, "ppt_residency_acc": 900}))
+    probe.open()
+    told(probe)
+    library.gpus[0].metrics = {**METRICS, "accumulation_counter": 5, "ppt_residency_acc": 5}
+    assert ("slowed_by_power", 0) not in told(probe)
+
+
+def test_a_board_that_tells_nothing_gives_its_joules_all_the_same(machine):
+    _, probe = machine(VirtualAmdGpu(limit_w=None))
+    (channel,) = probe.open().channels
+    assert told(probe) == {}
+    assert probe.read(channel)
+    probe.close()
+    assert list(probe.conditions()) == []
+
+
+def test_processes_are_those_that_the_compute_driver_lists_for_this_board(tmp_path, clock):
+    tree = amd_tree(tmp_path)
+    for pid, vram, units in ((100, 5_000, 152), (200, 0, 0), (300, 7_000, 0)):
+        tree.set(f"sys/class/kfd/kfd/proc/{pid}/vram_51000", str(vram))
+        tree.set(f"sys/class/kfd/kfd/proc/{pid}/stats_51000/cu_occupancy", str(units))
+    tree.set("sys/class/kfd/kfd/proc/400/vram_9", "8000")
+    probe = AmdSmiProbe(
+        VirtualAmdSmi([VirtualAmdGpu(kfd_id=51000, compute_units=304, limit_w=None)], clock), clock, tree.root, {}
+    )
+    probe.open()
+    assert told(probe) == {
+        ("process", 100): 1.0, ("busy_fraction", 100): 0.5, ("process", 300): 1.0, ("busy_fraction", 300): 0.0,
+    }  # fmt: skip
+    probe.close()

@@ -34,6 +34,8 @@ class VirtualAmdGpu:
 
     unit_factor: what its counter shows for each true joule (0 stands still, 1000 is a wrong unit). shown_power_w: what
     its power fields show; None is power_w, "N/A" is not supported. counter_code, socket_code: fail with this code.
+    cap_w: its power limit now. metrics: what it tells in its table of metrics (empty: it has none). kfd_id: its number
+    in the compute driver.
     """
 
     product: str = "AMD Instinct MI300X"
@@ -47,6 +49,10 @@ class VirtualAmdGpu:
     hip_index: int | None = None
     hip_uuid: str = ""
     limit_w: float | None = 750.0
+    cap_w: float | None = 750.0
+    metrics: dict[str, object] = field(default_factory=dict[str, object])
+    kfd_id: int | str = "N/A"
+    compute_units: int | str = "N/A"
 
 
 class VirtualAmdSmi:
@@ -72,8 +78,16 @@ class VirtualAmdSmi:
     def amdsmi_get_processor_handles(self) -> list[VirtualAmdGpu]:
         return self.gpus
 
-    def amdsmi_get_gpu_asic_info(self, gpu: VirtualAmdGpu) -> dict[str, str]:
-        return {"market_name": gpu.product}
+    def amdsmi_get_gpu_asic_info(self, gpu: VirtualAmdGpu) -> dict[str, int | str]:
+        return {"market_name": gpu.product, "num_compute_units": gpu.compute_units}
+
+    def amdsmi_get_gpu_kfd_info(self, gpu: VirtualAmdGpu) -> dict[str, int | str]:
+        return {"kfd_id": gpu.kfd_id, "node_id": "N/A"}
+
+    def amdsmi_get_gpu_metrics_info(self, gpu: VirtualAmdGpu) -> dict[str, object]:
+        if not gpu.metrics:
+            raise AmdSmiException(NOT_SUPPORTED)
+        return dict(gpu.metrics)
 
     def amdsmi_get_gpu_device_uuid(self, gpu: VirtualAmdGpu) -> str:
         return gpu.uuid
@@ -86,7 +100,8 @@ class VirtualAmdSmi:
     def amdsmi_get_power_cap_info(self, gpu: VirtualAmdGpu) -> dict[str, int]:
         if gpu.limit_w is None:
             raise AmdSmiException(NOT_SUPPORTED)
-        return {"max_power_cap": round(gpu.limit_w / J_PER_MICROJOULE)}
+        cap = {} if gpu.cap_w is None else {"power_cap": round(gpu.cap_w / J_PER_MICROJOULE)}
+        return {"max_power_cap": round(gpu.limit_w / J_PER_MICROJOULE), **cap}
 
     def amdsmi_get_power_info(self, gpu: VirtualAmdGpu) -> dict[str, int | str]:
         if gpu.socket_code:
