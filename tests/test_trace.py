@@ -198,6 +198,19 @@ def test_a_preprocess_by_hand_stays_with_the_prefill_by_hand_that_follows() -> N
     assert observed.phase(PREPROCESS) is None
 
 
+def test_a_phase_marked_around_a_followed_call_makes_no_second_call() -> None:
+    alone = assemble(whole_call(1, 100))
+    wrapped = assemble([*phase(DECODE, 90, 10_000), *whole_call(1, 100)])
+    assert wrapped.calls == alone.calls
+    (note,) = wrapped.notes
+    assert "Phase 'decode' by hand lay around a call" in note
+
+
+def test_a_phase_marked_around_a_call_in_another_thread_stays_a_call() -> None:
+    calls = assemble([*phase(DECODE, 90, 10_000, lane=7), *whole_call(1, 100)]).calls
+    assert len(calls) == 2
+
+
 def test_phases_marked_by_hand_in_two_threads_are_two_calls() -> None:
     marks = [
         *phase(PREFILL, 0, 10, lane=1), *phase(PREFILL, 5, 15, lane=2),

@@ -247,11 +247,17 @@ def assemble(marks: Iterable[Mark]) -> Trace:
     notes = [mark.text for mark in ordered if mark.kind == "note"]
     model_phases = [phase for phase in loose_phases if phase.name in MODEL_PHASES]
     joined, left = _join_preprocess(observed, model_phases)
-    manual = _manual_calls(left, first_id=max([0, *by_call]) + 1)
+    followed = _Timeline(call for call in observed if call.phase(PREFILL) is not None)
+    notes += [_AROUND.format(name=phase.name) for phase in left if followed.lies_within(phase)]
+    alone = [phase for phase in left if not followed.lies_within(phase)]
+    manual = _manual_calls(alone, first_id=max([0, *by_call]) + 1)
     calls = sorted([*joined, *manual], key=_start_ns)
     calls, unplaced = _place_counts(calls, [mark for mark in loose if mark.kind == "count"])
     notes += [f"{mark.name}={mark.value:g} was given outside any call and is not used" for mark in unplaced]
     return Trace(tuple(calls), _blocks(ordered, last_ns), tuple(own_phases), tuple(dict.fromkeys(notes)))
+
+
+_AROUND = "Phase {name!r} by hand lay around a call whose own phases were seen; those count. Cure: leave the mark out"
 
 
 def _call(call_id: int, marks: Sequence[Mark], last_ns: int) -> CallTrace:
@@ -336,6 +342,11 @@ class _Timeline:
         found = _first_from(self.calls, time_ns)
         own = _first_from(self._by_lane.get(lane, []), time_ns)
         return own if found is not None and own is not None and own.start_ns <= found.end_ns else found
+
+    def lies_within(self, phase: Phase) -> bool:
+        """Whether a whole call of the phase's own thread ran while it was open."""
+        found = _first_from(self._by_lane.get(phase.lane, []), phase.spans[0].start_ns)
+        return found is not None and found.end_ns <= phase.spans[-1].end_ns
 
     def latest(self, time_ns: int, lane: int) -> CallTrace | None:
         """The last call that had started by a time; of calls that overlap it, the one on the given thread."""
