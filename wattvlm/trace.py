@@ -249,8 +249,7 @@ def assemble(marks: Iterable[Mark]) -> Trace:
     joined, left = _join_preprocess(observed, model_phases)
     followed = _Timeline(call for call in observed if call.phase(PREFILL) is not None)
     notes += [_AROUND.format(name=phase.name) for phase in left if followed.lies_within(phase)]
-    alone = [phase for phase in left if not followed.lies_within(phase)]
-    manual = _manual_calls(alone, first_id=max([0, *by_call]) + 1)
+    manual = _manual_calls([each for each in left if not followed.lies_within(each)], first_id=max([0, *by_call]) + 1)
     calls = sorted([*joined, *manual], key=_start_ns)
     calls, unplaced = _place_counts(calls, [mark for mark in loose if mark.kind == "count"])
     notes += [f"{mark.name}={mark.value:g} was given outside any call and is not used" for mark in unplaced]
