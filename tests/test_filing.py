@@ -26,8 +26,8 @@ from wattvlm.energy import DRAWS, Energy, Provenance
 from wattvlm.errors import ReportFormatError
 from wattvlm.host import Host
 from wattvlm.recording import Readings, Recording, States
-from wattvlm.report import Idle, Part, PartEnergy, Report
-from wattvlm.sensing import QUANTITIES, Channel
+from wattvlm.report import Idle, Part, PartEnergy, PowerTrack, Report
+from wattvlm.sensing import DOMAINS, QUANTITIES, Channel
 from wattvlm.trace import Mark, TokenCounts
 
 Noun = Recording | Report
@@ -41,10 +41,10 @@ SCALARS: dict[Any, st.SearchStrategy[Any]] = {
 
 def anything(kind: Any) -> st.SearchStrategy[Any]:
     """Any value of a noun's field, found from its type: a field that is added later is filed and tested too."""
-    if kind in (Energy, Readings, States, Recording, Calibration):
+    if kind in (Energy, Readings, States, Recording, Calibration, PowerTrack):
         composite: dict[Any, st.SearchStrategy[Any]] = {
             Energy: energies(), Readings: readings(), States: states(), Recording: recordings(),
-            Calibration: calibrations(),
+            Calibration: calibrations(), PowerTrack: tracks(),
         }  # fmt: skip
         return composite[kind]
     if isinstance(kind, type) and is_dataclass(kind):
@@ -103,6 +103,21 @@ def calibrations(draw: st.DrawFn) -> Calibration:
     for name in ("window_ns", "lag_ns"):
         found[name] = draw(st.none() | st.tuples(INT64, INT64).map(lambda ends: (min(ends), max(ends))))
     return Calibration(**found)
+
+
+@st.composite
+def tracks(draw: st.DrawFn) -> PowerTrack:
+    seen = draw(readings().filter(len))
+    edge_ns = np.append(seen.time_ns, np.int64(7))
+    return PowerTrack(
+        draw(st.sampled_from(DOMAINS)),
+        edge_ns,
+        seen.value,
+        -seen.value,
+        2 - seen.value,
+        seen.took_ns,
+        draw(st.booleans()),
+    )
 
 
 @st.composite

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import ceil, sqrt
 
+import numpy as np
+from numpy.typing import NDArray
+
 from wattvlm.energy import Energy
 from wattvlm.sensing import Channel, Domain, Quantity
 from wattvlm.trace import DECODE, ModelFacts, TokenCounts
@@ -88,6 +91,7 @@ class Part:
     this phase counting with nothing (a domain without a sensor and without a model is not in it). calls: how many
     calls had it. idle_ns: the part of its time whose idle power is its own, where calls shared it (else None: all of
     it). unseen: why there is nothing, e.g. "before the block"; then energies is empty and duration_ns None.
+    spans_ns: when it was, monotonic (start, end) in order; of a pooled row, and of what lies between others, empty.
     """
 
     name: str
@@ -96,6 +100,30 @@ class Part:
     energies: Mapping[Domain, PartEnergy] = field(default_factory=dict[Domain, PartEnergy])
     unseen: str = ""
     idle_ns: float | None = None
+    spans_ns: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PowerTrack:
+    """Power of one domain over the block, in steps: what its sensors say, at most 2,000 steps long.
+
+    edge_ns: monotonic, one more than there are steps. power_w: mean watts of each step, so that they add up to the
+    domain's joules. least_w, most_w: of the sensors' own steps that were thinned into it; equal to power_w where
+    nothing was. tick_ns: when the sensors' values changed; empty where that is not seen, or more than 2,000.
+    """
+
+    domain: Domain
+    edge_ns: NDArray[np.int64]
+    power_w: NDArray[np.float64]
+    least_w: NDArray[np.float64]
+    most_w: NDArray[np.float64]
+    tick_ns: NDArray[np.int64]
+    modelled: bool = False
+
+    def __post_init__(self) -> None:
+        lengths = {len(self.edge_ns) - 1, len(self.power_w), len(self.least_w), len(self.most_w)}
+        if len(lengths) > 1 or not len(self.power_w):
+            raise ValueError(f"the power of the {self.domain} has columns of {sorted(lengths)} steps")
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +164,7 @@ class Idle:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CallReport:
-    """One call: its parts, its tokens, its times. energies of parts are this call's own (bounds)."""
+    """One call: its parts, its tokens, its times. energies of parts are this call's own (bounds). lane: its thread."""
 
     call_id: int
     label: str
@@ -155,6 +183,7 @@ class CallReport:
     total: Part
     between: Part
     phases: tuple[Part, ...] = ()
+    lane: int = 0
 
     @property
     def output_tokens_per_s(self) -> float | None:

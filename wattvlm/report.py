@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from wattvlm import filing
+from wattvlm.clock import WallAnchor
 from wattvlm.energy import Energy, normal_draws, total
 from wattvlm.errors import NotResolved
 from wattvlm.host import Host
@@ -18,6 +19,7 @@ from wattvlm.parts import Idle as Idle
 from wattvlm.parts import Overhead as Overhead
 from wattvlm.parts import Part as Part
 from wattvlm.parts import PartEnergy as PartEnergy
+from wattvlm.parts import PowerTrack as PowerTrack
 from wattvlm.parts import Ratio as Ratio
 from wattvlm.parts import Seen as Seen
 from wattvlm.sensing import DOMAINS, Absence, Domain
@@ -35,7 +37,8 @@ class Report:
 
     calls: one by one. phases, between, total: means a call over all calls, pooled. block: the whole metered block,
     calls or not. outside: the block's time outside all calls. own_phases: phases of the user's own making.
-    tokens: sums over all calls. conditions: the state of the devices meanwhile.
+    tokens: sums over all calls. conditions: the state of the devices meanwhile. power: watts of each domain over the
+    block. wall_anchor: one moment on the monotonic clock, which all times are on, and on the wall clock.
     All joules of a domain are measured, or all are modelled; never mixed.
     """
 
@@ -58,6 +61,8 @@ class Report:
     virtual: bool = False
     interrupted: str = ""
     conditions: tuple[Seen, ...] = ()
+    power: tuple[PowerTrack, ...] = ()
+    wall_anchor: WallAnchor | None = None
 
     @property
     def domains(self) -> tuple[Domain, ...]:

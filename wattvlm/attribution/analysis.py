@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from wattvlm.attribution.calibrated import calibrated
 from wattvlm.attribution.calls import block_of, blocks_of, calls_of_block, preprocess_was_unseen
@@ -11,9 +12,10 @@ from wattvlm.attribution.domains import Sources, sources_of
 from wattvlm.attribution.idle import drift_lines, idle_of, quiet_stretches
 from wattvlm.attribution.notes import interruption_of, lines_of, uses_of
 from wattvlm.attribution.rows import BETWEEN, BLOCK, CALL, OUTSIDE, DomainRows, Layout, domain_rows, layouts_of
+from wattvlm.attribution.tracks import anchor_of, tracks_of
 from wattvlm.attribution.windows import Stretches, clipped, duration_ns
 from wattvlm.calibration import Calibration
-from wattvlm.recording import Recording
+from wattvlm.recording import Recording, SamplerCost
 from wattvlm.report import (
     PREPROCESS_UNSEEN,
     SCHEMA_VERSION,
@@ -55,7 +57,6 @@ def analyze(recording: Recording, calibrations: Sequence[Calibration] | None = N
     of_outside: dict[Domain, PartEnergy] = {domain: own.outside for domain, own in rows.items()}
     reports = tuple(_call_report(call, index, host, rows) for index, call in enumerate(calls))
     idle = _idle(recording, trace, blocks or (block,), block, sources)
-    cost = recording.sampler_cost
     return Report(
         schema_version=SCHEMA_VERSION,
         host=recording.host,
@@ -66,7 +67,7 @@ def analyze(recording: Recording, calibrations: Sequence[Calibration] | None = N
         total=_pooled(CALL, [call.whole for call in host.times], rows, [call.whole for call in host.calls]),
         between=_pooled(BETWEEN, [call.between for call in host.times], rows, [call.between for call in host.calls]),
         block=_part(BLOCK, len(calls), host.block, of_block),
-        outside=_part(OUTSIDE, len(calls), host.outside, of_outside),
+        outside=Part(OUTSIDE, len(calls), duration_ns(host.outside), of_outside),
         own_phases=_own_phases(host, rows),
         idle=idle,
         absent=(*recording.absent, *sources.absent),
@@ -77,12 +78,18 @@ def analyze(recording: Recording, calibrations: Sequence[Calibration] | None = N
             *condition_lines(recording, block, calls),
             *drift_lines(idle),
         ),
-        overhead=Overhead() if cost is None else Overhead(cost.core_fraction, cost.cpu_ns),
+        overhead=_overhead(recording.sampler_cost),
         label=block.label,
         virtual=recording.virtual,
         interrupted=interruption_of(calls),
         conditions=seen_of(recording, block),
+        power=tracks_of(sources.domains, block),
+        wall_anchor=anchor_of(recording, block),
     )
+
+
+def _overhead(cost: SamplerCost | None) -> Overhead:
+    return Overhead() if cost is None else Overhead(cost.core_fraction, cost.cpu_ns)
 
 
 def _is_in(phase: Phase, block: Block) -> bool:
@@ -102,7 +109,8 @@ def _idle(
 
 
 def _part(name: str, calls: int, windows: Stretches, energies: Mapping[Domain, PartEnergy]) -> Part:
-    return Part(name, calls, duration_ns(windows), dict(energies))
+    spans_ns = tuple((window.start_ns, window.end_ns) for window in windows)
+    return Part(name, calls, duration_ns(windows), dict(energies), spans_ns=spans_ns)
 
 
 def _unseen_preprocess() -> Part:
@@ -136,8 +144,9 @@ def _call_report(call: CallTrace, index: int, host: Layout, rows: Rows) -> CallR
         tokens=call.tokens,
         model=call.model,
         total=part(CALL, windows.whole),
-        between=part(BETWEEN, windows.between),
+        between=replace(part(BETWEEN, windows.between), spans_ns=()),
         phases=tuple(phases),
+        lane=call.lane,
     )
 
 
@@ -171,6 +180,7 @@ def _own_phases(host: Layout, rows: Rows) -> tuple[Part, ...]:
             len(spans),
             sum(map(duration_ns, spans)) / len(spans),
             {domain: found.own_phases[name] for domain, found in rows.items()},
+            spans_ns=tuple((window.start_ns, window.end_ns) for each in spans for window in each),
         )
         for name, spans in host.own_phases.items()
     )

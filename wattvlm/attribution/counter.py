@@ -88,6 +88,13 @@ class CounterCurve:
     def _seconds(self, time_ns: Times) -> Floats:
         return seconds_since(self.origin_ns, time_ns)
 
+    @property
+    def step_ns(self) -> Times:
+        stretches = [piece.stretch for piece in self.pieces if piece.stretch is not None]
+        return self.origin_ns + np.round(np.concatenate([each.knot_s for each in stretches]) / S_PER_NS).astype(
+            np.int64
+        )
+
     def middle_j(self, time_ns: Times) -> Floats:
         time_s = self._seconds(time_ns)
         total_j = np.zeros_like(time_s)

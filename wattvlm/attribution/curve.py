@@ -29,6 +29,11 @@ class Curve(Protocol):
         """From the first to the last reading."""
         ...
 
+    @property
+    def step_ns(self) -> Times:
+        """Times in order between which nothing more is known of the power than its mean: a counter's ticks."""
+        ...
+
     def middle_j(self, time_ns: Times) -> Floats:
         """Joules up to each time along one curve that fits the readings; differences are a window's middle."""
         ...

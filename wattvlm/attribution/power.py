@@ -63,6 +63,10 @@ class PowerCurve:
         return self.origin_ns + round(self.time_s[0] / S_PER_NS), self.origin_ns + round(self.time_s[-1] / S_PER_NS)
 
     @property
+    def step_ns(self) -> Times:
+        return _between_ns(self.origin_ns, self.knot_s)
+
+    @property
     def period_s(self) -> float:
         return float(np.median(np.diff(self.time_s)))
 
@@ -178,6 +182,10 @@ class ModelCurve:
     def span_ns(self) -> tuple[int, int]:
         return self.origin_ns + round(self.time_s[0] / S_PER_NS), self.origin_ns + round(self.time_s[-1] / S_PER_NS)
 
+    @property
+    def step_ns(self) -> Times:
+        return _between_ns(self.origin_ns, self.time_s)
+
     def middle_j(self, time_ns: Times) -> Floats:
         return _middle_j(seconds_since(self.origin_ns, time_ns), self.time_s, self.summed_j, self.power_w)
 
@@ -242,3 +250,8 @@ def _middle_j(time_s: Floats, knot_s: Floats, summed_j: Floats, power_w: Floats)
     after_j = np.maximum(time_s - knot_s[-1], 0.0) * power_w[-1]
     summed: Floats = np.interp(time_s, knot_s, summed_j) + before_j + after_j
     return summed
+
+
+def _between_ns(origin_ns: int, knot_s: Floats) -> Times:
+    """The moments half-way between readings: from one to the next, the mean power is a reading's own."""
+    return origin_ns + np.round((knot_s[1:] + knot_s[:-1]) / 2 / S_PER_NS).astype(np.int64)

@@ -69,6 +69,12 @@ class Stretch:
         reached_j = self.behind_j[np.maximum(begun - 1, 0)] + self.limit_w * time_s
         return np.where(begun > 0, np.minimum(high_j, reached_j), high_j)
 
+    @property
+    def knot_s(self) -> Floats:
+        """The middles of the brackets; the end of the first one where its start is not known."""
+        middle_s = (self.ticks.early_s + self.ticks.late_s) / 2
+        return np.where(np.isfinite(middle_s), middle_s, self.ticks.late_s)
+
     def middle_j(self, time_s: Floats) -> Floats:
         """Straight lines between the middles of the brackets, kept within the bounds: it rises, and it fits."""
         knot_s = (self.ticks.early_s + self.ticks.late_s) / 2
