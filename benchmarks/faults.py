@@ -27,11 +27,12 @@ from wattvlm.units import NS_PER_MS, NS_PER_S
 
 CALLS = 12
 PREFILL_MS = 400
-STARTS_IN_S = 20.0
+STARTS_IN_S = 40.0
 """All meters are imported and open by then; faults come in a prefill in the middle of the calls that begin then."""
 
 INTO_THE_PREFILL = 0.4
 WRONG_FRACTION = 0.25
+NOTHING = "nothing"
 
 Settings = Mapping[str, Any]
 
@@ -157,7 +158,7 @@ def _notes(session: Mapping[str, Any]) -> list[str]:
 def _reached(run: Run, calls: int) -> str:
     if run.raised:
         return f"raised in call {calls}: {run.raised.partition(':')[0]}"
-    return run.ended.partition(":")[0] if run.ended else "nothing"
+    return run.ended.partition(":")[0] if run.ended else NOTHING
 
 
 def _show(key: str, fault: Fault, found: Mapping[str, Outcome], usual: Mapping[str, frozenset[str]]) -> None:
@@ -177,8 +178,8 @@ def _show(key: str, fault: Fault, found: Mapping[str, Outcome], usual: Mapping[s
 
 def _short(found: Outcome) -> str:
     worst = f" ({found.worst_j:+,.0f} J)" if found.wrong else ""
-    raised = "; raises" if found.reached.startswith("raised") else ""
-    return f"{found.right} / {found.wrong} / {found.absent}{worst}{raised}"
+    reached = "; raises" if found.reached.startswith("raised") else f"; {found.reached}"
+    return f"{found.right} / {found.wrong} / {found.absent}{worst}{'' if found.reached == NOTHING else reached}"
 
 
 def _yes(value: bool) -> str:
