@@ -23,7 +23,9 @@ UNKNOWN = 999
 LOST_CODES = frozenset({1, DRIVER_NOT_LOADED, 15, 16, VERSION_MISMATCH})
 """UNINITIALIZED, driver gone, GPU_IS_LOST, RESET_REQUIRED, mismatch: no later read can work. All others may."""
 
-SCOPES = {"gpu": 0, "module": 1}
+Scope = Literal["gpu", "module", "memory"]
+
+SCOPES: dict[Scope, int] = {"gpu": 0, "module": 1, "memory": 2}
 _TOTAL_POWER_SAMPLES = 0
 _NOT_FOUND = 6
 _VALUE_MEMBERS = ("dVal", "uiVal", "ulVal", "ullVal", "sllVal", "siVal", "usVal")
@@ -42,7 +44,7 @@ class Question:
 
     kind: Kind
     field: int | None
-    scope: Literal["gpu", "module"] = "gpu"
+    scope: Scope = "gpu"
 
     @property
     def stamped(self) -> bool:
@@ -90,6 +92,9 @@ POWER = (
 )
 """Best first. Grace Hopper may refuse the GPU's scope and answer for the module (CPU + GPU) only."""
 
+MEMORY = (Question("instant", 186, "memory"), Question("average", 185, "memory"))
+"""The part of the power that the GPU's memory draws, where the driver tells it."""
+
 _WINDOW_NS: dict[Kind, int | None] = {
     "counter": 0,
     "samples": None,
@@ -115,15 +120,23 @@ _SENSOR_NAMES: dict[Kind, str] = {
 }
 
 
+_SCOPE_WORDS: dict[Scope, str] = {"gpu": "", "module": ", whole module", "memory": ", its memory alone"}
+_SCOPE_SOURCES: dict[Scope, str] = {
+    "gpu": "the board with its memory (nvml.h)",
+    "module": "module scope: CPU + GPU + memory of one module (nvml.h), so neither the GPU's nor the CPU's alone",
+    "memory": "memory scope: the GPU's memory, a part of the board (nvml.h)",
+}
+
+
 def channel_of(nvml: Any, board: Board, question: Question, part: str) -> Channel:
     """The channel of one question to one board, each fact with its source."""
     counts = question.kind == "counter"
-    most_w = None if question.scope == "module" else _max_power_w(nvml, board)
+    most_w = _max_power_w(nvml, board) if question.scope == "gpu" else None
     return Channel(
         name=f"{board.name}/{part}",
-        sensor=_SENSOR_NAMES[question.kind] + (", whole module" if question.scope == "module" else ""),
+        sensor=_SENSOR_NAMES[question.kind] + _SCOPE_WORDS[question.scope],
         device=board.product,
-        domain="gpu",
+        domain="soc" if question.scope == "module" else "gpu",
         method="counter" if counts else "power",
         window_ns=_WINDOW_NS[question.kind],
         resolution_j=J_PER_MILLIJOULE if counts else None,
@@ -132,9 +145,7 @@ def channel_of(nvml: Any, board: Board, question: Question, part: str) -> Channe
         gain_std_fraction=GAIN_STD_FRACTION,
         source={
             "value": question.words,
-            "domain": "module scope: CPU + GPU + memory of one module (nvml.h)"
-            if question.scope == "module"
-            else "the board with its memory (nvml.h)",
+            "domain": _SCOPE_SOURCES[question.scope],
             "update_period_ns": "unknown until observed: 100 ms on recent boards, 20 ms on older (arXiv 2312.02741)",
             "window_ns": _WINDOW_SOURCES[question.kind],
             "max_power_w": "unknown: the driver gives no limit for this"

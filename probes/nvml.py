@@ -2,7 +2,9 @@
 
 What a board can do is found by asking it, never from its architecture: virtual GPUs, laptops and Grace Hopper differ
 from the documentation. Of the ways that answer, the best is the board's channel ("gpu-<uuid>/board"); the next one,
-if the driver stamps it, is a second view of the same joules, contained in the first.
+if the driver stamps it, is a second view of the same joules, contained in the first, and so is its memory's power.
+Where only the power of a whole module (CPU, GPU, memory) is told, it is the channel "gpu-<uuid>/module" of the domain
+"soc": what is neither the GPU's nor the CPU's is passed off as neither.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from wattvlm.probes._nvml_conditions import BoardConditions
 from wattvlm.probes._nvml_questions import (
     COUNTER,
     LOST_CODES,
+    MEMORY,
     NO_PERMISSION,
     POWER,
     Ask,
@@ -195,7 +198,7 @@ def _views(nvml: Any, board: Board, clock: Clock, every_ns: int | None) -> tuple
     absent = [] if counter else [_no_counter(board, refusals)]
     absent += [_module(board)] if best[0].scope == "module" else []
     absent += [_shared(board)] if board.mig else []
-    channel = channel_of(nvml, board, best[0], "board")
+    channel = channel_of(nvml, board, best[0], "module" if best[0].scope == "module" else "board")
     views = [_View(channel, best[0].bound(nvml, board.handle), clock, newest_us if best[0].kind == "samples" else 0)]
     # A field, as rare reads lose a buffer; of the same scope, as module power is no part of the GPU's counter
     second = next((each for each in best[1:] if each.field is not None and each.scope == best[0].scope), None)
@@ -203,6 +206,10 @@ def _views(nvml: Any, board: Board, clock: Clock, every_ns: int | None) -> tuple
         beside = channel_of(nvml, board, second, second.kind)
         beside = replace(beside, contained_in=channel.name, read_every_ns=every_ns)
         views.append(_View(beside, second.bound(nvml, board.handle), clock))
+    for question in _answered(nvml, board, MEMORY, newest_us)[0][:1]:
+        part = replace(channel_of(nvml, board, question, "memory"), domain=channel.domain)
+        part = replace(part, contained_in=channel.name, read_every_ns=BESIDE_EVERY_NS)
+        views.append(_View(part, question.bound(nvml, board.handle), clock))
     return views, absent
 
 
@@ -274,7 +281,8 @@ def _module(board: Board) -> Absence:
     return Absence(
         "gpu",
         f"{board.product} ({board.name}) gives the power of its whole module only",
-        "its GPU joules hold those of the CPU and memory on the module too: do not add other sensors of that CPU",
+        "the joules of the GPU alone are absent: those of the module (as SoC) hold its CPU and memory too, and a CPU's "
+        "own sensor is not added to them",
         "a newer NVIDIA driver may give the GPU alone",
     )
 

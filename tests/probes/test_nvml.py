@@ -270,6 +270,7 @@ def test_grace_hopper_power_of_the_module_is_not_passed_off_as_the_gpu_alone():
     probe, sensors, _ = opened(gpu)
     (channel,) = sensors.channels
     assert probe.read(channel)[0].power_w == pytest.approx(600.0)
+    assert (channel.name, channel.domain) == ("gpu-aaaa1111-0000/module", "soc")
     assert "module" in channel.sensor
     assert channel.max_power_w is None
     assert any("CPU" in absence.effect for absence in sensors.absent)
@@ -286,6 +287,22 @@ def test_a_pynvml_without_field_values_still_reads_the_counter():
 
     sensors = NvmlProbe(library=Old([Gpu()]), clock=Clock(), environ={}).open()
     assert [channel.method for channel in sensors.channels] == ["counter"]
+
+
+def test_the_power_of_the_memory_is_a_part_of_the_board_and_no_total_adds_it():
+    probe, sensors, _ = opened(Gpu(fields={(186, 2): (40_000, 1)}))
+    board, memory = sensors.channels
+    assert (board.method, memory.name, memory.contained_in) == ("counter", "gpu-aaaa1111-0000/memory", board.name)
+    assert "memory" in memory.sensor
+    assert memory.max_power_w is None
+    assert probe.read(memory)[0].power_w == pytest.approx(40.0)
+
+
+def test_the_power_of_the_memory_alone_is_not_passed_off_as_the_boards():
+    nothing = Code(NOT_SUPPORTED)
+    _, sensors, _ = opened(Gpu(A, energy_mj=nothing, usage_mw=nothing, fields={(186, 2): (40_000, 1)}), Gpu(B))
+    assert [channel.board for channel in sensors.channels] == ["gpu-aaaa2222-0000"]
+    assert any("gives neither energy nor power" in absence.what for absence in sensors.absent)
 
 
 # power and its stamps

@@ -32,6 +32,9 @@ from wattvlm.trace import DECODE, PREPROCESS, Block, CallTrace, Phase, Trace
 
 Rows = Mapping[Domain, DomainRows]
 
+_DEVICE_DOMAINS: tuple[Domain, ...] = ("gpu", "soc")
+"""Their joules follow the device's own time, not the time at which the program asked for its work."""
+
 
 def analyze(recording: Recording, calibrations: Sequence[Calibration] | None = None) -> Report:
     """The Report of a Recording: joules by phase, domain and call, each with what the readings allow.
@@ -50,7 +53,7 @@ def analyze(recording: Recording, calibrations: Sequence[Calibration] | None = N
     sources = sources_of(recording, block)
     host, devices = layouts_of(calls, block, own_phases)
     rows: dict[Domain, DomainRows] = {
-        found.domain: domain_rows(found, devices if found.domain == "gpu" else host, recording)
+        found.domain: domain_rows(found, devices if found.domain in _DEVICE_DOMAINS else host, recording)
         for found in sources.domains
     }
     of_block: dict[Domain, PartEnergy] = {domain: own.block for domain, own in rows.items()}
@@ -169,7 +172,7 @@ def _pooled(name: str, windows: Sequence[Stretches], rows: Rows, shared: Sequenc
     had = len(windows) if name in (CALL, BETWEEN) else sum(1 for each in windows if each)
     mean_ns = sum(map(duration_ns, windows)) / len(windows)
     shared_ns = sum(map(duration_ns, shared)) / len(windows)
-    energies = {domain: found.pooled[name] for domain, found in rows.items()}
+    energies: dict[Domain, PartEnergy] = {domain: found.pooled[name] for domain, found in rows.items()}
     return Part(name, had, mean_ns, energies, idle_ns=shared_ns if shared_ns < mean_ns else None)
 
 

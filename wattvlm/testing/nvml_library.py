@@ -60,7 +60,8 @@ class VirtualGpu:
     has_samples: the driver keeps a buffer of its last 120 power updates (nvmlDeviceGetSamples).
     instant_window_ns, average_window_ns: how far back each power is averaged; 0 is the power at the tick.
     usage: what nvmlDeviceGetPowerUsage shows, "average" or "instant"; None where the call is not supported.
-    module_scope_only: power fields answer for the whole module only, as Grace Hopper's may.
+    module_scope_only: power fields answer for the whole module only, as Grace Hopper's may. memory_power_fraction: the
+        part of the power that its memory's scope shows; 0 where the driver does not tell it.
     denied: energy and power are NO_PERMISSION. latency_ns: how long each call takes.
     lost_at_ns, reload_at_ns: CLOCK_MONOTONIC time when the GPU is lost, or its counter starts again from zero.
     unknown_ns: from when to when each call fails with UNKNOWN; flaky_fraction: how many calls do at any time.
@@ -96,6 +97,7 @@ class VirtualGpu:
     average_window_ns: int = 1_000_000_000
     usage: str | None = "average"
     module_scope_only: bool = False
+    memory_power_fraction: float = 0.0
     denied: bool = False
     latency_ns: int = 0
     lost_at_ns: int | None = None
@@ -244,6 +246,7 @@ def _faults(gpu: VirtualGpu) -> Iterable[tuple[str, int | str]]:
     for key in ("unknown", "stuck"):
         from_ns, to_ns = getattr(gpu, f"{key}_ns") or (0, 0)
         yield from ((f"{key}_from_ns", from_ns), (f"{key}_to_ns", to_ns))
+    yield "memory_ppm", round(gpu.memory_power_fraction * _PPM)
     yield "flaky_ppm", round(gpu.flaky_fraction * _PPM)
     yield "falls_by_mj", round(gpu.falls_by_j / J_PER_MILLIJOULE)
     yield "noise_mw", round(gpu.power_noise_w / W_PER_MILLIWATT)

@@ -54,7 +54,7 @@ struct nvmlDevice_st {
     ticks_t counter, power;
     int64_t idle_mw, limit_mw, min_limit_mw, max_limit_mw, memory_bytes, architecture, gain_ppm;
     int64_t instant_window_ns, average_window_ns, usage_is_average;
-    int64_t has_counter, has_fields, has_usage, module_scope_only, denied, mig, latency_ns;
+    int64_t has_counter, has_fields, has_usage, module_scope_only, memory_ppm, denied, mig, latency_ns;
     int64_t lost_at_ns, reload_at_ns, unknown_from_ns, unknown_to_ns;
     struct nvmlDevice_st *instances[MAX_INSTANCES];
     unsigned int instance_count;
@@ -258,7 +258,8 @@ static void configure_gpu(struct nvmlDevice_st *gpu, const char *key, const char
         {"instant_window_ns", &gpu->instant_window_ns}, {"average_window_ns", &gpu->average_window_ns},
         {"usage_is_average", &gpu->usage_is_average}, {"has_counter", &gpu->has_counter},
         {"has_fields", &gpu->has_fields}, {"has_usage", &gpu->has_usage},
-        {"module_scope_only", &gpu->module_scope_only}, {"denied", &gpu->denied}, {"mig", &gpu->mig},
+        {"module_scope_only", &gpu->module_scope_only}, {"memory_ppm", &gpu->memory_ppm},
+        {"denied", &gpu->denied}, {"mig", &gpu->mig},
         {"latency_ns", &gpu->latency_ns}, {"lost_at_ns", &gpu->lost_at_ns}, {"reload_at_ns", &gpu->reload_at_ns},
         {"unknown_from_ns", &gpu->unknown_from_ns}, {"unknown_to_ns", &gpu->unknown_to_ns},
         {"core_clock_mhz", &gpu->core_clock_mhz}, {"later_core_clock_mhz", &gpu->later_core_clock_mhz},
@@ -517,10 +518,12 @@ static void answer_power(const struct nvmlDevice_st *gpu, int64_t at_ns, int ave
 {
     int64_t tick_ns;
     unsigned int scope = gpu->module_scope_only ? NVML_POWER_SCOPE_MODULE : NVML_POWER_SCOPE_GPU;
-    field->nvmlReturn = energy_access(gpu, gpu->has_fields && field->scopeId == scope);
+    int of_memory = field->scopeId == NVML_POWER_SCOPE_MEMORY && gpu->memory_ppm > 0;
+    field->nvmlReturn = energy_access(gpu, gpu->has_fields && (field->scopeId == scope || of_memory));
     if (field->nvmlReturn != NVML_SUCCESS) return;
     field->valueType = NVML_VALUE_TYPE_UNSIGNED_INT;
     field->value.uiVal = tick_power_mw(gpu, at_ns, average, &tick_ns);
+    if (of_memory) field->value.uiVal = (unsigned int)((int64_t)field->value.uiVal * gpu->memory_ppm / 1000000);
     field->timestamp = (tick_ns + wall_less_monotonic_ns) / NS_PER_US;
 }
 
