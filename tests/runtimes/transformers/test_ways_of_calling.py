@@ -68,6 +68,16 @@ def test_two_images_of_different_size(tiny, watched):
     assert call.tokens.visual_encoded == 64 + 32
 
 
+def test_tiles_that_may_be_images_are_not_counted_as_images(tiny, watched):
+    """SmolVLM cuts one picture into tiles, each with a run of placeholders, as it would several pictures."""
+    model = tiny("smolvlm")
+    ids = torch.tensor([[2, 5, *[100] * 4, 6, *[100] * 4, 7, *[100] * 4, 8, *[100] * 4]])
+    pixels = model.inputs["pixel_values"].repeat(1, 4, 1, 1, 1)
+    model.model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), pixel_values=pixels, **NEW)
+    call = watched.call()
+    assert (call.images, call.tokens.visual_input, call.tokens.text_input) == (None, 16, 5)
+
+
 @pytest.mark.parametrize("name", ["llava", "qwen2_5_vl", "mllama"])
 def test_beams_do_not_multiply_the_prompt(name, tiny, generate, watched):
     model = tiny(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from wattvlm.runtimes.transformers import inputs
 from wattvlm.runtimes.transformers.calls import STEPS, ObservedCall, monotonic_ns
@@ -126,6 +127,11 @@ def _vision_ran(call: ObservedCall) -> bool | None:
     return None if given_pixels else False
 
 
+def _may_be_tiles(pixels: Any) -> bool:
+    """Several pictures a prompt in one tensor (prompts, pictures, channels, height, width)."""
+    return is_tensor(pixels) and len(pixels.shape) == 5 and int(pixels.shape[1]) > 1
+
+
 def _images(call: ObservedCall, prompt: Prompt) -> list[Count]:
     by_shape = inputs.images_given(call.given)
     if by_shape is not None:
@@ -136,14 +142,16 @@ def _images(call: ObservedCall, prompt: Prompt) -> list[Count]:
             return [Count("images", 0, "no vision side ran")]
         shown = max(call.shown.values(), default=None)
         return [Count("images", 1, "one entered the vision encoder")] if shown == 1 else []
-    if call.given_images is not None and call.given_images != pixels:
-        return [Count("images", call.given_images, "feature groups")]
     if pixels == 1:
         return [Count("images", 1, f"rows of {name}")]
     inferred = None if prompt.placeholders else inferred_placeholder(prompt)
     marking = prompt.placeholders if inferred is None else (inferred,)
     lengths = image_runs(prompt.ids or (), marking)
     runs = len(lengths)
+    if runs == pixels and _may_be_tiles(call.given.get(name)):
+        return []  # each tile has a run of its own, as each image has: which of the two it is, nothing here tells
+    if call.given_images is not None and call.given_images != pixels:
+        return [Count("images", call.given_images, "feature groups")]
     if runs in (0, pixels):
         return [Count("images", pixels, f"rows of {name}")]
     if are_images(lengths, pixels):
