@@ -48,6 +48,22 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
+class Identity:
+    """What joules are of, as far as it decides whether they can be held against another run's.
+
+    provenance: "measured of the gpu", "modelled of the cpu", or "absent". devices, sensors: of the accelerator, in
+    words. driver: its version, "" where it is not known. power_limits: of its boards in watts as the driver gives them.
+    """
+
+    provenance: str
+    devices: tuple[str, ...]
+    sensors: tuple[str, ...]
+    driver: str
+    power_limits: tuple[str, ...]
+    virtual: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Obstacle:
     """Why joules of two runs are not of one kind: what differs, what that does to a comparison, and the cure.
 

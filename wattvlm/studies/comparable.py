@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-from wattvlm.comparison import Obstacle
+from wattvlm.comparison import Identity, Obstacle
 from wattvlm.report import Report
 from wattvlm.sensing import Channel
 
 
 def obstacles(before: Report, after: Report) -> tuple[Obstacle, ...]:
     """Why joules of two runs are not of one kind; empty where they are."""
+    return obstacles_between(identity_of(before), identity_of(after))
+
+
+def identity_of(report: Report) -> Identity:
+    """What the joules of a run's accelerator are of."""
+    channels = _accelerator_channels(report)
+    return Identity(
+        provenance=_provenance_of(report),
+        devices=tuple(sorted({channel.device for channel in channels})),
+        sensors=tuple(sorted({channel.sensor for channel in channels})),
+        driver=report.host.facts.get("driver", ""),
+        power_limits=tuple(sorted(report.host.facts.get(f"{channel.board} limit_w", "") for channel in channels)),
+        virtual=report.virtual,
+    )
+
+
+def obstacles_between(before: Identity, after: Identity) -> tuple[Obstacle, ...]:
+    """The same of two runs of which only this is known."""
     found = [
-        _provenance(before, after),
-        _virtual(before, after),
-        _device(before, after),
-        _fact(before, after, "driver", "driver", "drivers differ in what their power readings average over",
-              "repeat the earlier run with this driver"),
+        _provenance(before, after), _virtual(before, after), _device(before, after), _driver(before, after),
         _power_limit(before, after),
     ]  # fmt: skip
     return tuple(each for each in found if each is not None)
@@ -24,18 +38,6 @@ def _accelerator_channels(report: Report) -> tuple[Channel, ...]:
     return tuple(use.channel for use in report.channels if use.in_totals and use.channel.domain == report.accelerator)
 
 
-def _provenance(before: Report, after: Report) -> Obstacle | None:
-    kinds = [_provenance_of(report) for report in (before, after)]
-    if kinds[0] == kinds[1]:
-        return None
-    return Obstacle(
-        "provenance",
-        f"the joules before are {kinds[0]}, those after {kinds[1]}",
-        "a difference would say how the model differs from the sensor",
-        "repeat both runs where the same sensor can be read; with this allowed, only times and counts are compared",
-    )
-
-
 def _provenance_of(report: Report) -> str:
     domain = report.accelerator
     if domain is None:
@@ -43,7 +45,18 @@ def _provenance_of(report: Report) -> str:
     return f"{'modelled' if report.is_modelled(domain) else 'measured'} of the {domain}"
 
 
-def _virtual(before: Report, after: Report) -> Obstacle | None:
+def _provenance(before: Identity, after: Identity) -> Obstacle | None:
+    if before.provenance == after.provenance:
+        return None
+    return Obstacle(
+        "provenance",
+        f"the joules before are {before.provenance}, those after {after.provenance}",
+        "a difference would say how the model differs from the sensor",
+        "repeat both runs where the same sensor can be read; with this allowed, only times and counts are compared",
+    )
+
+
+def _virtual(before: Identity, after: Identity) -> Obstacle | None:
     if before.virtual == after.virtual:
         return None
     return Obstacle(
@@ -52,10 +65,9 @@ def _virtual(before: Report, after: Report) -> Obstacle | None:
     )  # fmt: skip
 
 
-def _device(before: Report, after: Report) -> Obstacle | None:
-    names = [sorted({channel.device for channel in _accelerator_channels(report)}) for report in (before, after)]
-    sensors = [sorted({channel.sensor for channel in _accelerator_channels(report)}) for report in (before, after)]
-    for words, (earlier, later) in (("device", names), ("sensor", sensors)):
+def _device(before: Identity, after: Identity) -> Obstacle | None:
+    pairs = ("device", before.devices, after.devices), ("sensor", before.sensors, after.sensors)
+    for words, earlier, later in pairs:
         if earlier != later:
             return Obstacle(
                 "device",
@@ -66,22 +78,21 @@ def _device(before: Report, after: Report) -> Obstacle | None:
     return None
 
 
-def _fact(before: Report, after: Report, name: str, kind: str, effect: str, remedy: str) -> Obstacle | None:
-    earlier, later = before.host.facts.get(name), after.host.facts.get(name)
-    if earlier == later:
+def _driver(before: Identity, after: Identity) -> Obstacle | None:
+    if before.driver == after.driver:
         return None
     return Obstacle(
-        kind, f"the {name} before is {earlier or 'not known'}, after {later or 'not known'}", effect, remedy
+        "driver",
+        f"the driver before is {before.driver or 'not known'}, after {after.driver or 'not known'}",
+        "drivers differ in what their power readings average over",
+        "repeat the earlier run with this driver",
     )
 
 
-def _power_limit(before: Report, after: Report) -> Obstacle | None:
-    limits = [
-        sorted(report.host.facts.get(f"{channel.board} limit_w", "") for channel in _accelerator_channels(report))
-        for report in (before, after)
-    ]
-    if limits[0] == limits[1]:
+def _power_limit(before: Identity, after: Identity) -> Obstacle | None:
+    if before.power_limits == after.power_limits:
         return None
+    limits = before.power_limits, after.power_limits
     words = ["/".join(each or "not known" for each in own) or "not known" for own in limits]
     return Obstacle(
         "power_limit", f"the power limit before is {words[0]} W, after {words[1]} W",

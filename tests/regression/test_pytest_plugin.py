@@ -1,0 +1,178 @@
+"""The pytest plugin as its users see it: a real pytest in a process of its own, on a virtual GPU."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+class Project:
+    """A folder with tests of a user."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        shutil.copy(Path(__file__).with_name("fake_gpu_conftest.py"), folder / "conftest.py")
+        (folder / "pytest.ini").write_text("[pytest]\naddopts = --strict-markers\n")
+
+    def write(self, tests: str, name: str = "test_energy.py") -> None:
+        (self.folder / name).write_text(f"import time\nimport pytest\n\n{tests}")
+
+    def run(self, *options: str, **environment: str) -> tuple[int, str]:
+        """(exit status, what it printed)."""
+        paths = os.pathsep.join([str(ROOT), *filter(None, [environment.pop("MORE_PATHS", "")])])
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-p", "wattvlm.pytest_plugin", "-p", "no:cacheprovider", "-q", *options],
+            cwd=self.folder,
+            env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "COLUMNS": "200", **environment},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        return done.returncode, done.stdout + done.stderr
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path)
+
+
+def joules_of(test: str, output: str) -> tuple[float, float]:
+    """(J/request, half-width) in the table's row of a test."""
+    found = re.search(rf"{re.escape(test)}\s+([\d.]+) ±([\d.]+)", output)
+    assert found is not None, output
+    return float(found[1]), float(found[2])
+
+
+def test_a_function_is_repeated_until_its_joules_are_known_and_its_bounds_are_held(project):
+    project.write("""
+@pytest.mark.energy(rounds=10, joules_per_request=40)
+def test_within(energy_benchmark, work):
+    assert energy_benchmark(work) == "done"
+    assert energy_benchmark.report.requests >= 10
+
+@pytest.mark.energy(rounds=10, joules_per_request=9, latency_s=5)
+def test_over(energy_benchmark, work):
+    energy_benchmark(work)
+""")
+    status, output = project.run()
+    assert status == 1, output
+    assert "1 failed, 1 passed" in output
+    assert re.search(r"joules_per_request is 1[5-9].* all of it is over the bound of 9 J. Cure: ", output), output
+    middle, half = joules_of("test_energy.py::test_within", output)
+    assert 300 * 0.06 - half - 1 < middle < 300 * 0.09 + half, output
+    assert "joules: 2 checks, 1 failed" in output
+
+
+def test_nothing_breaks_what_fails_is_skipped_is_parametrised_or_never_measures(project):
+    project.write("""
+@pytest.mark.energy(rounds=5)
+@pytest.mark.parametrize("power_w", [200.0, 400.0])
+def test_power(energy_benchmark, work, power_w):
+    energy_benchmark(work, power_w, seconds=0.06)
+
+def test_fails_in_the_function(energy_benchmark):
+    energy_benchmark(lambda: 1 / 0)
+
+@pytest.mark.energy(joules_per_request=1)
+class TestClass:
+    def test_asserts(self, energy_benchmark):
+        assert False, "before anything was measured"
+
+    def test_skipped(self, energy_benchmark):
+        pytest.skip("no model here")
+
+    def test_never_measured(self):
+        pass
+
+@pytest.mark.energy(joule_per_request=1)
+def test_misspelt(energy_benchmark):
+    pass
+
+def test_coroutine(energy_benchmark):
+    async def answer():
+        return 1
+    with pytest.raises(TypeError, match="asyncio.run"):
+        energy_benchmark(answer)
+
+def test_plain():
+    pass
+""")
+    status, output = project.run("-rs")
+    assert status == 1
+    assert "3 failed, 4 passed, 1 skipped, 1 error" in output, output
+    assert "ZeroDivisionError" in output
+    assert "the test measured nothing. Cure: " in output
+    assert "'joule_per_request' is no metric" in output
+    low, high = (joules_of(f"test_energy.py::test_power[{power}]", output)[0] for power in ("200.0", "400.0"))
+    assert 1.6 < high / low < 2.4
+    assert "checked against nothing" in output
+
+
+def test_a_window_that_cannot_be_told_from_idle_is_too_short_and_not_zero_joules(project):
+    project.write("""
+@pytest.mark.energy(rounds=5, joules_per_request=1)
+def test_idle(energy_benchmark, work):
+    energy_benchmark(work, 70.0)
+""")
+    status, output = project.run("--energy-max-time=1")
+    assert status == 0, output
+    assert re.search(r"test_idle\s+too short", output), output
+    assert "would draw idle" in output
+    assert "joules: 0 checks, 0 failed, 1 not checked (too short)" in output
+
+
+@pytest.mark.parametrize("sensor", ["none", "model"])
+def test_without_a_sensor_the_functions_run_and_joules_are_said_not_to_be_checked(project, sensor):
+    project.write("""
+@pytest.mark.energy(rounds=5, joules_per_request=0.001)
+def test_it(energy_benchmark, work):
+    assert energy_benchmark(work) == "done"
+""")
+    status, output = project.run(VIRTUAL_GPU=sensor)
+    assert status == 0, output
+    assert "joules: not checked (no sensor)" in output
+    assert "±" not in output.split("test_it")[1]
+
+
+def test_only_the_tests_that_ask_for_energy_are_selected_by_its_marker(project):
+    project.write("""
+def test_plain():
+    pass
+
+def test_asks(energy_benchmark):
+    pass
+""")
+    status, output = project.run("-m", "energy", "--collect-only")
+    assert status == 0
+    assert "test_asks" in output
+    assert "test_plain" not in output
+
+
+def test_the_plugin_is_found_by_itself_and_loads_next_to_nothing(project):
+    (project.folder / "wattvlm_here-0.dist-info").mkdir()
+    section = (ROOT / "pyproject.toml").read_text().split("[project.entry-points.pytest11]\n")[1].split("\n\n")[0]
+    entry_points = "[pytest11]\n" + section.replace('"', "")
+    (project.folder / "wattvlm_here-0.dist-info/entry_points.txt").write_text(entry_points)
+    (project.folder / "wattvlm_here-0.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: wattvlm-here\n")
+    project.write("""
+def test_weight(pytestconfig):
+    import sys
+    assert pytestconfig.pluginmanager.get_plugin("wattvlm.pytest_plugin")
+    assert sorted(name for name in sys.modules if name.startswith("wattvlm")) == ["wattvlm", "wattvlm.pytest_plugin"]
+""")
+    (project.folder / "conftest.py").write_text("")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"], cwd=project.folder, check=False,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{project.folder}"}, capture_output=True, text=True,
+        timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout

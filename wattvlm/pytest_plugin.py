@@ -1,0 +1,98 @@
+"""pytest: the fixture `energy_benchmark`, the marker `energy`, and the options --energy-...; see docs/pytest.md.
+
+Only pytest's hooks are here. What they do is in `wattvlm.regression`, imported when the first test asks for energy.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
+    from wattvlm.regression.session import EnergyBenchmark, EnergySession, Wish
+    from wattvlm.sensing import ProbeSource
+
+_MARKER = (
+    "energy(rounds=20, until=0.02, joules_per_request=520, visual_input_tokens=576, ...): how often energy_benchmark "
+    "repeats (at least `rounds`, until the interval's half-width is `until` of the value), and upper bounds of metrics"
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("energy", "joules of model calls (wattvlm)")
+    group.addoption(
+        "--energy-max-time", type=float, default=60.0, metavar="SECONDS",
+        help="measure each energy_benchmark for at most this long, once five rounds are done (default: 60)",
+    )  # fmt: skip
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", _MARKER)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """`-m energy` selects every test that asks for the fixture, whether it has the marker or not."""
+    if "energy_benchmark" in getattr(item, "fixturenames", ()) and item.get_closest_marker("energy") is None:
+        item.add_marker("energy")
+
+
+@pytest.fixture(scope="session")
+def energy_probes() -> Sequence[ProbeSource] | None:
+    """The sensors that energy_benchmark reads; None: all that the machine has. Override it to choose others."""
+    return None
+
+
+@pytest.fixture
+def energy_benchmark(request: pytest.FixtureRequest, energy_probes: Sequence[ProbeSource] | None) -> EnergyBenchmark:
+    """energy_benchmark(function, *args, **kwargs): repeats it under a meter and gives the result of the last call."""
+    from wattvlm.regression.session import UNDER_XDIST, EnergyBenchmark
+
+    if hasattr(request.config, "workerinput"):
+        pytest.fail(UNDER_XDIST, pytrace=False)
+    node = cast("pytest.Item", request.node)  # pyright: ignore[reportUnknownMemberType] (pytest leaves it untyped)
+    benchmark = EnergyBenchmark(node.nodeid, _wish_of(node).plan, energy_probes)
+    node.stash[_BENCHMARK] = benchmark
+    return benchmark
+
+
+_BENCHMARK = pytest.StashKey["EnergyBenchmark"]()
+_SESSION = pytest.StashKey["EnergySession"]()
+
+
+def _wish_of(item: pytest.Item) -> Wish:
+    """What the test's markers ask for; a marker that cannot be is a failure of the test."""
+    from wattvlm.regression.session import limit_ns_of, wish_of
+
+    try:
+        return wish_of(item.iter_markers("energy"), limit_ns_of(float(str(item.config.getoption("energy_max_time")))))
+    except ValueError as error:
+        pytest.fail(str(error), pytrace=False)
+
+
+def _session_of(config: pytest.Config) -> EnergySession:
+    if _SESSION not in config.stash:
+        from wattvlm.regression.session import EnergySession
+
+        config.stash[_SESSION] = EnergySession()
+    return config.stash[_SESSION]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
+    """After a test that passed: its bounds, as a failure of the test itself."""
+    result = yield
+    if item.get_closest_marker("energy") is not None:
+        failure = _session_of(item.config).check(item.nodeid, _wish_of(item), item.stash.get(_BENCHMARK, None))
+        if failure:
+            pytest.fail(failure, pytrace=False)
+    return result
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if _SESSION in config.stash:
+        for line in _session_of(config).lines():
+            terminalreporter.write_line(line)

@@ -1,0 +1,142 @@
+"""One pytest session: what each test measured, what its checks said, and the lines at the end of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from inspect import iscoroutinefunction
+from math import isfinite
+from typing import Any, Protocol
+
+from wattvlm.regression.bounds import Check, check_bounds, one_name, unknown_metric
+from wattvlm.regression.summary import Summary, summarise
+from wattvlm.regression.table import closing_line, table
+from wattvlm.regression.window import USUAL_ROUNDS, Plan, Window, measure
+from wattvlm.report import Report
+from wattvlm.sensing import ProbeSource
+from wattvlm.units import NS_PER_S
+
+UNDER_XDIST = (
+    "energy_benchmark does not run in a worker of pytest-xdist: workers share the sensors of one machine, and each "
+    "would count the joules of all. Cure: run these tests on their own, `pytest -n0 -m energy`, and the others with "
+    "`-n ... -m 'not energy'`"
+)
+
+
+class Stated(Protocol):
+    """What a marker of pytest has."""
+
+    @property
+    def args(self) -> tuple[Any, ...]: ...
+
+    @property
+    def kwargs(self) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the markers of one test ask for: how long to repeat, and upper bounds by metric."""
+
+    plan: Plan
+    bounds: dict[str, float] = field(default_factory=dict[str, float])
+
+
+def wish_of(markers: Iterable[Stated], limit_ns: int) -> Wish:
+    """What markers ask for together, the closest first; ValueError for what no marker may have."""
+    stated: dict[str, Any] = {}
+    for marker in markers:
+        if marker.args:
+            raise ValueError(f"@pytest.mark.energy takes names only, such as joules_per_request=520, not {marker.args}")
+        stated = {**marker.kwargs, **stated}
+    rounds, until = stated.pop("rounds", USUAL_ROUNDS), stated.pop("until", None)
+    if type(rounds) is not int or rounds < 1:
+        raise ValueError(f"@pytest.mark.energy(rounds={rounds!r}): it must be a whole number from 1 on")
+    if until is not None and not (isinstance(until, (int, float)) and 0 < until < 1):
+        raise ValueError(f"@pytest.mark.energy(until={until!r}): it must be a fraction, 0.02 for ±2 %")
+    for name, bound in stated.items():
+        unknown = unknown_metric(one_name(name))
+        if unknown:
+            raise ValueError(f"@pytest.mark.energy: {unknown}, and rounds, until")
+        if not isinstance(bound, (int, float)) or not isfinite(bound):
+            raise ValueError(f"@pytest.mark.energy({name}={bound!r}): a bound is a number")
+    return Wish(Plan(rounds, until, limit_ns), {one_name(name): float(bound) for name, bound in stated.items()})
+
+
+class EnergyBenchmark:
+    """What the fixture `energy_benchmark` gives: call it once a test with a function and its arguments.
+
+    report: the Report of the window, after the call.
+    """
+
+    def __init__(self, test: str, plan: Plan, probes: Sequence[ProbeSource] | None) -> None:
+        self._test = test
+        self._plan = plan
+        self._probes = probes
+        self.window: Window | None = None
+
+    def __call__(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Repeat function(*args, **kwargs) under a meter, and give the result of its last call."""
+        if self.window is not None:
+            raise RuntimeError("energy_benchmark measures one function a test. Cure: one test for each function")
+        if iscoroutinefunction(function):
+            raise TypeError(
+                "energy_benchmark cannot await a coroutine function. Cure: give it a function that runs the loop, such "
+                "as `lambda: asyncio.run(answer())`"
+            )
+        self.window = measure(partial(function, *args, **kwargs), self._plan, probes=self._probes, label=self._test)
+        return self.window.result
+
+    @property
+    def report(self) -> Report:
+        """The Report of the window; RuntimeError before anything was measured."""
+        if self.window is None:
+            raise RuntimeError("nothing was measured yet: call energy_benchmark(function, ...) first")
+        return self.window.report
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Measured:
+    """One test: its name, its window, what is kept of it, and its checks."""
+
+    test: str
+    window: Window
+    summary: Summary
+    checks: tuple[Check, ...]
+
+
+class EnergySession:
+    """All that was measured in one run of pytest."""
+
+    def __init__(self) -> None:
+        self._measured: list[Measured] = []
+
+    def check(self, test: str, wish: Wish, benchmark: EnergyBenchmark | None) -> str:
+        """The checks of a test that passed; the message it fails with, or ""."""
+        if benchmark is None or benchmark.window is None:
+            if not wish.bounds:
+                return ""
+            return (
+                f"@pytest.mark.energy bounds {', '.join(wish.bounds)}, and the test measured nothing. Cure: call the "
+                "fixture energy_benchmark(function, ...) in it"
+            )
+        window = benchmark.window
+        summary = summarise(window.report, window.too_short)
+        checks = tuple(check_bounds(summary, wish.bounds))
+        self._measured.append(Measured(test, window, summary, checks))
+        return "\n".join(each.words for each in checks if each.state == "failed")
+
+    def lines(self) -> list[str]:
+        """The table of all tests, and the last line: whether joules were checked."""
+        if not self._measured:
+            return []
+        rows = [(each.test, each.window, each.summary) for each in self._measured]
+        return [*table(rows), closing_line([each.summary for each in self._measured],
+                                           [check for each in self._measured for check in each.checks])]  # fmt: skip
+
+
+def limit_ns_of(seconds: float) -> int:
+    """The time limit in ns; ValueError where it is not positive."""
+    if not (isfinite(seconds) and seconds > 0):
+        raise ValueError(f"--energy-max-time={seconds}: it must be a positive number of seconds")
+    return round(seconds * NS_PER_S)
