@@ -137,3 +137,22 @@ def test_a_killed_run_is_recovered_with_its_marks_and_readings(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "until the end" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("option", "begins"),
+    [("--csv", "call,"), ("--md", "### wattvlm"), ("--json", '{"kind"'), ("--emissions", "timestamp,"),
+     ("--methods", "Energy is that of")],
+)  # fmt: skip
+def test_each_format_has_an_option_of_its_own(saved, option, begins):
+    result = run("report", str(saved), option)
+    assert result.exit_code == 0, result.output
+    assert result.output.startswith(begins)
+
+
+def test_grams_stand_in_emissions_only_with_a_factor(saved):
+    heading, row = run("report", str(saved), "--emissions", "--co2", "400").output.splitlines()[:2]
+    without = run("report", str(saved), "--emissions").output.splitlines()[1]
+    column = heading.split(",").index("emissions")
+    assert float(row.split(",")[column]) > 0
+    assert without.split(",")[column] == ""

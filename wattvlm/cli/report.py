@@ -3,40 +3,69 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from wattvlm.report import Report
+
+
+SHORTCUTS = {
+    "csv": "Tidy rows for pandas: one a call, phase and domain.",
+    "md": "Markdown, for a pull request.",
+    "json": "The report itself.",
+    "emissions": "An emissions.csv as CodeCarbon writes it; kg of CO2 only with --co2.",
+    "methods": "Sentences to paste under 'Measurement'.",
+}
+"""Formats that have an option of their own."""
+
+_FORMATS = {"md": "markdown"}
+
+
+def _shortcuts(decorated: Callable[..., None]) -> Callable[..., None]:
+    """An option for each shortcut; the last one given counts."""
+    for name, words in reversed(SHORTCUTS.items()):
+        decorated = click.option(f"--{name}", "shortcut", flag_value=name, default=None, help=words)(decorated)
+    return decorated
 
 
 @click.command("report")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--format", "output_format", default="console", show_default=True, help="console, json, svg, notebook.")
-@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+@_shortcuts
+@click.option("--format", "output_format", default="console", show_default=True, help="Any format, also console, svg.")
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file instead.")
 @click.option("--co2", metavar="G_PER_KWH|COUNTRY", help="Add a line of CO2: your figure, or codecarbon's for FRA ...")
 @click.option("--price", type=float, metavar="PER_KWH", help="Add a line of money, in your currency a kWh.")
 def command(
-    file: Path, output_format: str, as_json: bool, output: Path | None, co2: str | None, price: float | None
+    file: Path, shortcut: str | None, output_format: str, output: Path | None, co2: str | None, price: float | None
 ) -> None:
-    """Show a saved report or recording."""
+    """Show a saved report or recording, or turn it into another format."""
     from wattvlm.errors import WattvlmError
     from wattvlm.renderers import render
 
+    format = _FORMATS.get(shortcut, shortcut) if shortcut is not None else output_format
     try:
         report = load_report(file)
-        rendered = render(report, "json" if as_json else output_format)
-        lines = factor_lines(report, co2, price)
+        rendered = render(report, format, **_options(format, co2))
+        lines = factor_lines(report, co2, price) if format == "console" else []
     except (WattvlmError, ValueError) as error:
         raise click.UsageError(str(error)) from error
-    if lines and isinstance(rendered, str) and output_format == "console" and not as_json:
+    if lines and isinstance(rendered, str):
         rendered += "\n" + "\n".join(lines)
     if output is not None:
         output.write_bytes(rendered if isinstance(rendered, bytes) else rendered.encode())
     else:
         click.echo(rendered, nl=isinstance(rendered, str))
+
+
+def _options(format: str, co2: str | None) -> dict[str, Any]:
+    """What a format takes of the command's other options."""
+    from wattvlm.factors import co2_factor
+
+    return {"co2_g_per_kwh": co2_factor(co2).per_kwh} if format == "emissions" and co2 is not None else {}
 
 
 def factor_lines(report: Report, co2: str | None, price: float | None) -> list[str]:
