@@ -190,8 +190,9 @@ class Report:
 
         The interval is that of the *expected* call: what the readings leave unknown, and how much calls differ; it is
         wider than the table's, which is of the calls that ran. domains: as in `joules`. The gain of a board is apart.
-        NotResolved where no number of calls does it: boundaries are sharp to 0.1 ms only, sensors that are not pooled
-        keep their bounds, and a model its error. ValueError for a `relative` that is not positive.
+        NotResolved where no number of calls does it: each kind of boundary may be off by 0.1 ms in all calls alike,
+        sensors that are not pooled keep their bounds, and a model its error. ValueError for a `relative` that is not
+        positive.
         """
         if not relative > 0:
             raise ValueError(f"a half-width of {relative} of the value has no meaning: it must be positive")
@@ -200,8 +201,9 @@ class Report:
         if calls is None:
             least = scatter.lasting_j / scatter.mean_j * 100.0 if scatter.mean_j else 100.0
             raise NotResolved(
-                f"no number of calls brings {part} to ±{relative * 100:.3g} %: {least:.2g} % stay, since boundaries "
-                "are known to 0.1 ms. Cure: a longer phase (more or larger images, a longer prompt)"
+                f"no number of calls brings {part} to ±{relative * 100:.3g} %: {least:.2g} % stay, since no "
+                "number of calls shows whether the marks of one kind of boundary are all off by 0.1 ms. Cure: a longer "
+                "phase (more or larger images, a longer prompt)"
             )
         if scatter.planned and max(calls, scatter.fewest_calls) <= len(self.calls):
             raise NotResolved(

@@ -128,7 +128,8 @@ def _bounds(windows: WindowColumns, least: Edge, most: Edge, middle_j: Floats) -
     if len(holes.part):
         hull_low_j, hull_high_j = _window_bounds(windows.hulls(), least, most)
         hole_low_j, hole_high_j = _window_bounds(holes, least, most)
-        whole = np.bincount(windows.part, windows.share < 1.0, windows.parts) == 0
+        is_shared = np.bincount(windows.part, windows.share < 1.0, windows.parts) > 0
+        whole = (np.bincount(holes.part, minlength=windows.parts) > 0) & ~is_shared
         low_j = np.where(whole, np.maximum(low_j, hull_low_j - hole_high_j), low_j)
         high_j = np.where(whole, np.minimum(high_j, hull_high_j - hole_low_j), high_j)
     return np.minimum(low_j, middle_j), np.maximum(high_j, middle_j)

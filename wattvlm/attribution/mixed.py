@@ -31,6 +31,9 @@ SLOPE_STD_FRACTION = 0.05
 GAP_STD_FRACTION = 0.1
 """One sigma of what time between phases draws beside time between calls, in largest powers, if these are alike."""
 
+MOST_SHOWN = 32
+"""What rows show is kept for so many lags and jitters: variations, powers and weights change more often than these."""
+
 LEAST_OVER_S = 0.2e-3
 """A tick this close to a boundary sees a part of what the boundary is off, at least; more where jitter is larger."""
 
@@ -111,16 +114,33 @@ class Sums:
 
 
 @dataclass(frozen=True, slots=True)
+class Shown:
+    """What the rows of one array of clusters show at one lag and jitter.
+
+    boundary (B,): the columns whose starts are boundaries. of_segments (J, M, S), of_kinds (J, M, kinds): of a watt.
+    of_boundaries (J, M, B): of a watt-second at each boundary. is_offset (J, B, offsets): 1 where of that kind.
+    """
+
+    boundary: NDArray[np.intp]
+    of_segments: Floats
+    of_kinds: Floats
+    of_boundaries: Floats
+    is_offset: Floats
+
+
+@dataclass(frozen=True, slots=True)
 class Model:
     """A chain, the usual powers (at boundaries), and a weight of each cluster: 1 where it fits, less where not.
 
-    jitters: what was found of the boundaries of the chain's clusters, by number and jitter.
+    jitters, shown: what was found of the chain's clusters, by number and jitter, and by number, lag and jitter; neither
+    hangs on powers or weights.
     """
 
     chain: Chain
     power_w: Floats
     weights: tuple[Floats, ...]
     jitters: dict[tuple[int, float], Jitter] = field(default_factory=dict[tuple[int, float], Jitter])
+    shown: dict[tuple[int, float, float], Shown] = field(default_factory=dict[tuple[int, float, float], Shown])
 
     def solved(self, setting: Setting) -> list[Solved]:
         """All clusters at a setting, for both evidence and sums."""
@@ -170,21 +190,35 @@ class Model:
             found = self.jitters[number, jitter_s] = jitter_of(self.chain.clusters[number], boundary, jitter_s)
         return found
 
+    def show(self, number: int, lag_s: float, jitter_s: float) -> Shown:
+        """What the rows of one array of clusters show; the last MOST_SHOWN are kept."""
+        found = self.shown.get((number, lag_s, jitter_s))
+        if found is None:
+            while len(self.shown) >= MOST_SHOWN:
+                del self.shown[next(iter(self.shown))]
+            found = self.shown[number, lag_s, jitter_s] = _shown(self.chain, number, lag_s, jitter_s)
+        return found
+
     def _parts(self) -> Iterator[tuple[Clusters, Floats]]:
         return zip(self.chain.clusters, self.weights)
 
 
 def posterior(evidence: Evidence, prior: Prior) -> Fit:
     """Theta given what the clusters say of it and its prior."""
-    own_precision = prior.precision
-    precision = evidence.precision + np.eye(len(own_precision)) * own_precision
-    prior_mean = prior.mean
+    return posteriors(evidence, [prior])[0]
+
+
+def posteriors(evidence: Evidence, priors: Sequence[Prior]) -> list[Fit]:
+    """Theta given what the clusters say of it, with each of several priors."""
+    own_precision = np.stack([prior.precision for prior in priors])
+    prior_mean = np.stack([prior.mean for prior in priors])
+    precision = evidence.precision + np.eye(own_precision.shape[1]) * own_precision[:, None, :]
     moment = evidence.moment + prior_mean * own_precision
-    mean: Floats = np.asarray(np.linalg.solve(precision, moment), np.float64)
-    squares = evidence.squares + float(np.sum(prior_mean**2 * own_precision)) - float(moment @ mean)
-    _, of_precision = np.linalg.slogdet(precision)
-    log_determinant = evidence.log_determinant + of_precision - float(np.sum(np.log(own_precision)))
-    return Fit(mean, precision, -0.5 * (log_determinant + squares))
+    mean = np.asarray(np.linalg.solve(precision, moment[:, :, None]), np.float64)[:, :, 0]
+    squares = evidence.squares + np.sum(prior_mean**2 * own_precision, axis=1) - np.sum(moment * mean, axis=1)
+    of_precision = np.linalg.slogdet(precision)[1] - np.sum(np.log(own_precision), axis=1)
+    log_likelihood = -0.5 * (evidence.log_determinant + of_precision + squares)
+    return [Fit(mean[each], precision[each], float(log_likelihood[each])) for each in range(len(priors))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,20 +238,28 @@ class Solved:
     factor: Floats
 
 
-def _over_s(setting: Setting) -> float:
-    return max(LEAST_OVER_S, 3**0.5 * setting.jitter_s)
+def _over_s(jitter_s: float) -> float:
+    return max(LEAST_OVER_S, 3**0.5 * jitter_s)
+
+
+def _shown(chain: Chain, number: int, lag_s: float, jitter_s: float) -> Shown:
+    clusters = chain.clusters[number]
+    seen = clusters.weights(lag_s, 3**0.5 * jitter_s)
+    boundary = np.flatnonzero(np.any(clusters.segments.before >= 0, axis=0))
+    at = clusters.at_boundaries(lag_s, _over_s(jitter_s))[:, :, boundary]
+    is_offset = clusters.segments.offset[:, boundary, None] == np.arange(chain.offsets)
+    of_kinds = np.asarray(seen @ clusters.is_kind(chain.kinds), np.float64)
+    return Shown(boundary, seen, of_kinds, at, np.asarray(is_offset, np.float64))
 
 
 def _solved(model: Model, number: int, weight: Floats, setting: Setting) -> Solved:
-    clusters, kinds = model.chain.clusters[number], model.chain.kinds
+    clusters = model.chain.clusters[number]
     own = clusters.segments
-    seen = clusters.weights(setting.lag_s, 3**0.5 * setting.jitter_s)
-    boundary = np.flatnonzero(np.any(own.before >= 0, axis=0))
-    at = clusters.at_boundaries(setting.lag_s, _over_s(setting))[:, :, boundary]
-    left_w, right_w = _powers_beside(model, clusters, boundary)
-    at = at * (left_w - right_w)[:, None, :]
-    jitter = model.jitter(number, boundary, setting.jitter_s)
-    effects = np.concatenate([seen, at @ jitter.root_s], axis=2)
+    shown = model.show(number, setting.lag_s, setting.jitter_s)
+    left_w, right_w = _powers_beside(model, clusters, shown.boundary)
+    at = shown.of_boundaries * (left_w - right_w)[:, None, :]
+    jitter = model.jitter(number, shown.boundary, setting.jitter_s)
+    effects = np.concatenate([shown.of_segments, at @ jitter.root_s], axis=2)
     variances = np.concatenate([setting.spread_w[own.kind] ** 2, np.ones(at[:, 0].shape)], axis=1) / weight[:, None]
     covariance = (effects * variances[:, None, :]) @ np.swapaxes(effects, 1, 2)
     both = clusters.real[:, :, None] * clusters.real[:, None, :]
@@ -225,12 +267,11 @@ def _solved(model: Model, number: int, weight: Floats, setting: Setting) -> Solv
     noise = np.where(clusters.real, clusters.own_noise / weight[:, None], 1.0)
     covariance += noise[:, :, None] * np.eye(noise.shape[1])
     factor = np.asarray(np.linalg.cholesky(covariance), np.float64)
-    is_offset = own.offset[:, boundary, None] == np.arange(model.chain.offsets)
     expected = at @ jitter.mean_s[:, :, None]
     values = (clusters.values * clusters.real)[:, :, None] - expected
-    columns = [seen @ clusters.is_kind(kinds), np.sum(at, axis=2, keepdims=True), at @ is_offset, values]
+    columns = [shown.of_kinds, np.sum(at, axis=2, keepdims=True), at @ shown.is_offset, values]
     white: Floats = np.asarray(np.linalg.solve(factor, np.concatenate(columns, axis=2)), np.float64)
-    return Solved(boundary, jitter, effects, variances, white[:, :, :-1], white[:, :, -1], factor)
+    return Solved(shown.boundary, jitter, effects, variances, white[:, :, :-1], white[:, :, -1], factor)
 
 
 def _powers_beside(model: Model, clusters: Clusters, boundary: NDArray[np.intp]) -> tuple[Floats, Floats]:
@@ -290,7 +331,7 @@ class _Parts:
 def _parts_of(model: Model, clusters: Clusters, weight: Floats, setting: Setting, solved: Solved) -> _Parts:
     own, rows = clusters.segments, np.arange(len(model.chain.counted_j))
     of_segments = (own.row[:, :, None] == rows) * clusters.seconds(setting.lag_s)[:, :, None]
-    share = clusters.share_of_boundaries(setting.lag_s, _over_s(setting))[:, solved.boundary]
+    share = clusters.share_of_boundaries(setting.lag_s, _over_s(setting.jitter_s))[:, solved.boundary]
     left_w, right_w = _powers_beside(model, clusters, solved.boundary)
     left_row = np.take_along_axis(own.row, np.maximum(own.before[:, solved.boundary], 0), axis=1)
     right_row = own.row[:, solved.boundary]

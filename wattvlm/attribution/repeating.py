@@ -42,8 +42,11 @@ ASSUMED_VARIATION = 0.03
 ASSUMED_IDLE_VARIATION = 0.05
 """One sigma of powers from call to call, inside phases and where nothing runs, where too few calls tell it."""
 
-SHARP_TO_S = 0.1e-3
-"""A plan takes boundaries and edges of power as sharp to this; no number of calls makes them sharper."""
+LASTING_OFFSET_S = 0.1e-3
+"""By this much each kind of boundary may be off in all calls alike (a mark beside the work, power that rises late).
+
+What boundaries are off each on its own averages out, and larger offsets are found by the model; this much no number of
+calls shows."""
 
 SHARP_OFFSET_STD_S = 1e-6
 """One sigma of the offsets of kinds of boundaries in a plan."""
@@ -150,10 +153,10 @@ def _between_calls_j(ran: _Calls, variation: float) -> list[float]:
 
 
 def _lasting_j(ran: _Calls) -> list[float]:
-    """What boundaries that are off by SHARP_TO_S leave in each part: the step of power there, times that, summed."""
+    """What kinds of boundaries that are off by LASTING_OFFSET_S leave in each part: that times the steps of power."""
     timeline, calls = ran.timeline, ran.timeline.calls
     before, after = timeline.kind[:-1], timeline.kind[1:]
-    moved_j = np.abs(ran.power_w[before] - ran.power_w[after]) * SHARP_TO_S / calls
+    moved_j = np.abs(ran.power_w[before] - ran.power_w[after]) * LASTING_OFFSET_S / calls
     parts_j = np.bincount(before, moved_j, len(timeline.kinds)) + np.bincount(after, moved_j, len(timeline.kinds))
     ends = (timeline.row[:-1] < 0) != (timeline.row[1:] < 0)
     return [*map(float, parts_j[: timeline.rows]), float(np.sum(moved_j[ends]))]

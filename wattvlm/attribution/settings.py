@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wattvlm.attribution.clusters import LARGEST_LAG_S
-from wattvlm.attribution.mixed import Evidence, Fit, Model, Prior, Setting, posterior
+from wattvlm.attribution.mixed import Evidence, Fit, Model, Prior, Setting, posterior, posteriors
 from wattvlm.attribution.ticks import Floats
+from wattvlm.attribution.views import Chain
 
 VARIATIONS = (0.002, 0.006, 0.012, 0.02, 0.03, 0.045, 0.07, 0.11, 0.17, 0.3)
 """One sigma of powers from call to call, as fractions."""
@@ -66,6 +67,12 @@ MOST_CLUSTERS_BEGUN = 48
 
 UNUSUAL_SIGMAS = 3.0
 
+_OFFSETS_AND_GAPS = {
+    (offset, gap): own * of_gap
+    for (offset, own), (gap, of_gap) in product(enumerate(OFFSET_CHANCES), enumerate(GAP_CHANCES))
+}
+"""How likely each pair of an offset and a kind of gaps is."""
+
 Place = tuple[int, int, int]
 """Where on the grids of variation inside phases, of variation where nothing runs, and of jitter."""
 
@@ -97,6 +104,8 @@ class Choice:
 class Search:
     """A model, and what is known of its powers. idle: which kinds are no phase's. Keeps what it has looked at.
 
+    is_gap: the kinds of time between phases that are too short to be counted by themselves. outside: the commonest
+    kind of time between calls, -1 for none.
     gaps_are_free: whether boundaries of gaps are taken with the powers that are found for these, or with what is drawn
     between calls. Powers of short gaps and offsets of their boundaries look alike, so that each can hide the other.
     """
@@ -104,9 +113,12 @@ class Search:
     model: Model
     limit_w: float
     idle: NDArray[np.bool_]
+    is_gap: NDArray[np.bool_]
+    outside: int
     gaps_are_free: bool = False
     lag_std_s: float = LAG_STEP_S / 2
     seen: dict[tuple[float, Place], Evidence] = field(default_factory=dict[tuple[float, Place], Evidence])
+    weighed: dict[tuple[float, Place], list[Choice]] = field(default_factory=dict[tuple[float, Place], list[Choice]])
 
     def setting(self, lag_s: float, place: Place) -> Setting:
         """The setting at a place: powers vary by a fraction of what is usual, none so small that it could not vary."""
@@ -137,12 +149,15 @@ class Search:
         return posterior(self.evidence(lag_s, place), self.prior(place, best.offset, best.gap))
 
     def choices(self, lag_s: float, place: Place) -> list[Choice]:
-        """A place with each offset and each kind of gaps."""
-        evidence, chance = self.evidence(lag_s, place), log(JITTER_CHANCES[place[2]])
-        found: list[Choice] = []
-        for (offset, own), (gap, of_gap) in product(enumerate(OFFSET_CHANCES), enumerate(GAP_CHANCES)):
-            fit = posterior(evidence, self.prior(place, offset, gap))
-            found.append(Choice(lag_s, place, offset, gap, fit.log_likelihood + chance + log(own) + log(of_gap)))
+        """A place with each offset and each kind of gaps, looked up where it was asked before."""
+        found = self.weighed.get((lag_s, place))
+        if found is None:
+            fits = posteriors(self.evidence(lag_s, place), [self.prior(place, *each) for each in _OFFSETS_AND_GAPS])
+            chance = log(JITTER_CHANCES[place[2]])
+            found = self.weighed[lag_s, place] = [
+                Choice(lag_s, place, offset, gap, fit.log_likelihood + chance + log(own))
+                for ((offset, gap), own), fit in zip(_OFFSETS_AND_GAPS.items(), fits)
+            ]
         return found
 
     def log_weight(self, lag_s: float, place: Place) -> float:
@@ -152,7 +167,7 @@ class Search:
 
     def with_model(self, model: Model) -> Search:
         """The same search of another model, from the beginning."""
-        return replace(self, model=model, seen={})
+        return replace(self, model=model, seen={}, weighed={})
 
     def with_usual_w(self, lag_s: float, place: Place) -> Search:
         """The same with the powers that are found at a place, within the limits."""
@@ -163,29 +178,28 @@ class Search:
             found_w = np.where(self.is_gap, gap_w, found_w)
         return self.with_model(replace(self.model, power_w=found_w))
 
-    @property
-    def is_gap(self) -> NDArray[np.bool_]:
-        """The kinds of time between phases that are too short to be counted by themselves."""
-        chain = self.model.chain
-        return np.asarray(self.idle & (chain.of_row >= 0) & ~chain.is_slope, np.bool_)
-
     def outside_w(self, power_w: Floats) -> float | None:
         """What the commonest kind of time between calls draws."""
-        chain = self.model.chain
-        outside = np.flatnonzero((chain.of_row < 0) & ~chain.is_slope)
-        if not len(outside):
-            return None
-        counts = sum(np.bincount(np.ravel(own.segments.kind), minlength=chain.kinds) for own in chain.clusters)
-        return float(power_w[outside[np.argmax(np.asarray(counts)[outside])]])
+        return float(power_w[self.outside]) if self.outside >= 0 else None
+
+
+def _outside_of(chain: Chain) -> int:
+    """The commonest kind of time between calls; -1 for none."""
+    outside = np.flatnonzero((chain.of_row < 0) & ~chain.is_slope)
+    if not len(outside):
+        return -1
+    counts = sum(np.bincount(np.ravel(own.segments.kind), minlength=chain.kinds) for own in chain.clusters)
+    return int(outside[np.argmax(np.asarray(counts)[outside])])
 
 
 def search(model: Model, limit_w: float, idle: NDArray[np.bool_]) -> tuple[Search, list[Choice]]:
     """(the search of a model with its usual powers found, the settings that count with weights that sum to 1)."""
-    begun = Search(_thinned(model), limit_w, idle)
+    is_gap = np.asarray(idle & (model.chain.of_row >= 0) & ~model.chain.is_slope, np.bool_)
+    begun = Search(_thinned(model), limit_w, idle, is_gap, _outside_of(model.chain))
     found, lag_s, place = _tuned(begun)
     best = max(found.choices(lag_s, place), key=lambda choice: choice.log_weight)
     if best.gap and found.outside_w(found.model.power_w) is not None:
-        other, other_lag_s, other_place = _tuned(replace(begun, gaps_are_free=True, seen={}))
+        other, other_lag_s, other_place = _tuned(replace(begun, gaps_are_free=True, weighed={}))
         if other.log_weight(other_lag_s, other_place) > found.log_weight(lag_s, place):
             found, lag_s, place = other, other_lag_s, other_place
     return _spread(found, lag_s, place)
@@ -200,7 +214,7 @@ def _tuned(found: Search) -> tuple[Search, float, Place]:
     )
     found = found.with_model(replace(found.model, power_w=begun.model.power_w))
     lag_s = _best_lag(found, lags[np.abs(lags - lag_s) < 1.5 * LAG_STEP_S], place)
-    place = _best_place(found, lag_s, place)
+    place = _better_place(found, lag_s, place)
     for _ in range(2):
         weights = weights_of(found, lag_s, place)
         same = all(np.allclose(one, two) for one, two in zip(weights, found.model.weights))
@@ -209,7 +223,7 @@ def _tuned(found: Search) -> tuple[Search, float, Place]:
         lag_s = _best_lag(found, near, place)
         if same:
             break
-        place = _best_place(found, lag_s, place)
+        place = _better_place(found, lag_s, place)
     return found, lag_s, place
 
 
@@ -218,7 +232,7 @@ def _begun(found: Search, lags: Floats, place: Place) -> tuple[Search, float, Pl
     found = found.with_usual_w(0.0, place)
     lag_s = _best_lag(found, lags, place)
     found = found.with_usual_w(lag_s, place)
-    lag_s = _best_lag(found, lags, place)
+    lag_s = _climbed_lag(found, lags, lag_s, place)
     return found, lag_s, _best_place(found, lag_s, place)
 
 
@@ -255,12 +269,25 @@ def _best_lag(found: Search, lags: Floats, place: Place) -> float:
     return float(max(lags, key=lambda lag_s: found.log_weight(float(lag_s), place)))
 
 
+def _climbed_lag(found: Search, lags: Floats, lag_s: float, place: Place) -> float:
+    """The best lag that is reached step by step from one of them."""
+    here = int(np.argmin(np.abs(lags - lag_s)))
+    for step in (-1, 1):
+        while 0 <= here + step < len(lags) and (
+            found.log_weight(float(lags[here + step]), place) > found.log_weight(float(lags[here]), place)
+        ):
+            here += step
+    return float(lags[here])
+
+
 def _best_place(found: Search, lag_s: float, place: Place) -> Place:
-    """The best place at a lag: all of the jitter's grid, then one grid after the other, until none gains."""
-    best = max(
-        ((place[0], place[1], jitter) for jitter in range(len(JITTERS_S))),
-        key=lambda each: found.log_weight(lag_s, each),
-    )
+    """The best place at a lag: all of the jitter's grid, then what is reached from there."""
+    jitters = [(place[0], place[1], jitter) for jitter in range(len(JITTERS_S))]
+    return _better_place(found, lag_s, max(jitters, key=lambda each: found.log_weight(lag_s, each)))
+
+
+def _better_place(found: Search, lag_s: float, best: Place) -> Place:
+    """The best place that is reached along one grid after the other, until none gains."""
     sizes = len(VARIATIONS), len(IDLE_VARIATIONS), len(JITTERS_S)
     for _ in range(4):
         before = best
@@ -299,7 +326,7 @@ def _spread(found: Search, lag_s: float, place: Place) -> tuple[Search, list[Cho
     std_s = float(np.linalg.inv(fit.precision)[kinds, kinds]) ** 0.5
     lag_s = min(max(lag_s + remains_s, -LARGEST_LAG_S), LARGEST_LAG_S)
     steps = [0] if std_s < NARROW_LAG_STD_S else list(range(-10, 11))
-    found = replace(found, lag_std_s=LAG_STEP_S if len(steps) == 1 else LAG_STEP_S / 2, seen={})
+    found = replace(found, lag_std_s=LAG_STEP_S if len(steps) == 1 else LAG_STEP_S / 2, weighed={})
     near = _near(found, lag_s, place)
     chosen: list[Choice] = []
     for step in steps:

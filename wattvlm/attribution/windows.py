@@ -101,10 +101,10 @@ class WindowColumns:
         )  # fmt: skip
 
     def hulls(self) -> WindowColumns:
-        """One window for each part that has any: from its first start to its last end."""
-        is_first = np.diff(self.part, prepend=-1) != 0
-        first = np.flatnonzero(is_first)
+        """One window for each part that has several: from its first start to its last end."""
+        first = np.flatnonzero(np.diff(self.part, prepend=-1) != 0)
         last = np.append(first[1:], len(self.part)) - 1
+        first, last = first[last > first], last[last > first]
         return WindowColumns(
             self.start_ns[first], self.end_ns[last], self.start_slack_ns[first], self.end_slack_ns[last],
             self.share[first], self.part[first], self.parts,
