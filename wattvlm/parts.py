@@ -151,7 +151,7 @@ class Idle:
 
     drift_w: how far its power was from the lowest to the highest of several quiet moments, where that is more than
     their own errors; the interval holds all of them. gains_w: board -> watts that the 95 % half-width of its unknown
-    gain amounts to.
+    gain amounts to. clock_hz: the clock at which the device was seen idle, of one device and where it is known.
     """
 
     power_w: float
@@ -160,6 +160,7 @@ class Idle:
     modelled: bool = False
     drift_w: float = 0.0
     gains_w: Mapping[str, float] = field(default_factory=dict[str, float])
+    clock_hz: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

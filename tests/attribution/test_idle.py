@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from wattvlm.attribution import analyze
+from wattvlm.recording import States
 from wattvlm.testing import PowerCurve, Script, ScriptedPhase, VirtualMachine, VirtualSensor, simulate
 from wattvlm.trace import Mark
 
@@ -91,3 +92,49 @@ def test_calls_that_run_at_the_same_time_share_one_idle():
     report = analyze(VirtualMachine({"gpu": curve}, [GPU]).record(0, 6 * S, marks))
     assert len(report.calls) == 2
     assert 2 * float(report.joules("call", above_idle=True)) == pytest.approx(2 * (300.0 - 60.0), rel=0.03)
+
+
+# at which clock
+
+
+def clocked(after_work_hz, high_for_ns=2 * S, sensor=GPU):
+    """60 W before a call of two seconds; after it 110 W while the clock stays up, then 60 W. Looks once a second."""
+    watts = [(60.0, 3 * S), (300.0, 2 * S), (110.0, high_for_ns), (60.0, 3 * S)]
+    curve = PowerCurve.of_segments(0, watts, after_w=60.0)
+    marks = (Mark(3 * S, "block_start", 1), Mark(3 * S, "phase_start", name="decode"),
+             Mark(5 * S - 1, "phase_end", name="decode"), Mark(5 * S, "block_end", 1))  # fmt: skip
+    recording = VirtualMachine({"gpu": curve}, [sensor]).record(0, 8 * S + high_for_ns, marks)
+    time_ns = np.arange(S // 2, 8 * S + high_for_ns, S)
+    after_work = (time_ns > 5 * S) & (time_ns < 5 * S + high_for_ns)
+    clock_hz = np.where((time_ns > 3 * S) & (time_ns < 5 * S), 1.755e9, np.where(after_work, after_work_hz, 0.345e9))
+    return replace(recording, conditions=(States("gpu-0", "core_clock_hz", time_ns, clock_hz),))
+
+
+@pytest.mark.parametrize("sensor", [GPU, POWER], ids=["counter", "power"])
+def test_idle_at_the_clock_of_the_calls_is_preferred_to_deep_idle_and_that_is_said(sensor):
+    report = analyze(clocked(after_work_hz=1.755e9, sensor=sensor))
+    assert report.idle["gpu"].power_w == pytest.approx(110.0, rel=0.03)
+    (note,) = [note for note in report.notes if "idle power" in note]
+    assert "at the clock of the calls (1,755 MHz)" in note
+    assert report.idle["gpu"].clock_hz == 1.755e9
+
+
+def test_idle_that_was_seen_at_low_clocks_only_says_at_which():
+    report = analyze(clocked(after_work_hz=0.345e9, high_for_ns=1))
+    assert report.idle["gpu"].power_w == pytest.approx(60.0, rel=0.03)
+    assert report.idle["gpu"].clock_hz == 0.345e9
+    assert not any("idle power" in note for note in report.notes)
+
+
+def test_idle_at_the_clock_of_the_calls_for_a_moment_only_is_not_enough_to_be_preferred():
+    report = analyze(clocked(after_work_hz=1.755e9, high_for_ns=S // 4))
+    assert report.idle["gpu"].power_w < 90.0
+    (note,) = [note for note in report.notes if "idle power drifted" in note]
+    assert "mostly at 345 MHz" in note
+
+
+def test_a_device_that_keeps_one_clock_has_nothing_to_say():
+    recording = clocked(after_work_hz=1.755e9)
+    steady = replace(recording.conditions[0], value=np.full(len(recording.conditions[0]), 1.755e9))
+    report = analyze(replace(recording, conditions=(steady,)))
+    assert not any("clock of the calls" in note for note in report.notes)

@@ -4,6 +4,7 @@ import io
 import re
 import sys
 from contextlib import redirect_stdout
+from dataclasses import replace
 
 import pytest
 
@@ -265,3 +266,10 @@ def test_the_width_is_that_of_the_terminal_and_eighty_where_there_is_none(monkey
     monkeypatch.delenv("COLUMNS")
     with redirect_stdout(Stream("utf-8", terminal=False)):
         assert render(twenty_calls(), colour=False) == shown(twenty_calls(), 80) or sys.stdin.isatty()
+
+
+def test_idle_power_is_shown_with_the_clock_at_which_it_was_seen_where_there_is_room():
+    report = twenty_calls()
+    clocked = replace(report, idle={**report.idle, "gpu": replace(report.idle["gpu"], clock_hz=0.345e9)})
+    assert "idle 68.0 ±0.2 W at 345 MHz" in render(clocked, "console", width=120)
+    assert "MHz" not in render(clocked, "console", width=80)

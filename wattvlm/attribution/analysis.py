@@ -10,6 +10,7 @@ from wattvlm.attribution.calls import block_of, blocks_of, calls_of_block, prepr
 from wattvlm.attribution.conditions import condition_lines, seen_of
 from wattvlm.attribution.domains import Sources, sources_of
 from wattvlm.attribution.idle import drift_lines, idle_of, quiet_stretches
+from wattvlm.attribution.idle_clocks import IdleClocks, idle_clock_line, idle_clocks
 from wattvlm.attribution.notes import interruption_of, lines_of, uses_of
 from wattvlm.attribution.rows import BETWEEN, BLOCK, CALL, OUTSIDE, DomainRows, Layout, domain_rows, layouts_of
 from wattvlm.attribution.tracks import anchor_of, tracks_of
@@ -28,7 +29,7 @@ from wattvlm.report import (
     sum_tokens,
 )
 from wattvlm.sensing import Domain
-from wattvlm.trace import DECODE, PREPROCESS, Block, CallTrace, Phase, Trace
+from wattvlm.trace import DECODE, PREPROCESS, Block, CallTrace, Phase
 
 Rows = Mapping[Domain, DomainRows]
 
@@ -59,7 +60,9 @@ def analyze(recording: Recording, calibrations: Sequence[Calibration] | None = N
     of_block: dict[Domain, PartEnergy] = {domain: own.block for domain, own in rows.items()}
     of_outside: dict[Domain, PartEnergy] = {domain: own.outside for domain, own in rows.items()}
     reports = tuple(_call_report(call, index, host, rows) for index, call in enumerate(calls))
-    idle = _idle(recording, trace, blocks or (block,), block, sources)
+    quiet = quiet_stretches(recording, trace, blocks or (block,))
+    clocks = _idle_clocks(recording, quiet, block, calls, sources)
+    idle = _idle(recording, quiet, block, sources, clocks)
     return Report(
         schema_version=SCHEMA_VERSION,
         host=recording.host,
@@ -80,6 +83,7 @@ def analyze(recording: Recording, calibrations: Sequence[Calibration] | None = N
             *(line for own in rows.values() for line in own.lines),
             *condition_lines(recording, block, calls),
             *drift_lines(idle),
+            *filter(None, map(idle_clock_line, clocks)),
         ),
         overhead=_overhead(recording.sampler_cost),
         label=block.label,
@@ -99,15 +103,25 @@ def _is_in(phase: Phase, block: Block) -> bool:
     return block.start_ns <= phase.spans[0].start_ns <= block.end_ns
 
 
+def _idle_clocks(
+    recording: Recording, quiet: Stretches, block: Block, calls: Sequence[CallTrace], sources: Sources
+) -> list[IdleClocks]:
+    curves = (curve for found in sources.domains if found.method == "measured" for curve in found.curves)
+    boards = dict.fromkeys(curve.channel.board for curve in curves)
+    seen = (idle_clocks(recording, board, quiet, block, calls) for board in boards)
+    return [each for each in seen if each is not None]
+
+
 def _idle(
-    recording: Recording, trace: Trace, blocks: Sequence[Block], block: Block, sources: Sources
+    recording: Recording, quiet: Stretches, block: Block, sources: Sources, clocks: Sequence[IdleClocks]
 ) -> dict[Domain, Idle]:
-    quiet = quiet_stretches(recording, trace, blocks)
+    preferred = {each.board: each.quiet_as_in_calls for each in clocks if each.is_preferred}
     idle: dict[Domain, Idle] = {}
     for found in sources.domains:
-        seen = idle_of(found, recording, quiet, block)
+        seen = idle_of(found, recording, quiet, block, preferred)
         if seen is not None:
-            idle[found.domain] = seen
+            own = [each.idle_hz for each in clocks if each.board in {curve.channel.board for curve in found.curves}]
+            idle[found.domain] = replace(seen, clock_hz=own[0] if len(set(own)) == 1 else None)
     return idle
 
 

@@ -23,7 +23,7 @@ from wattvlm.recording import Readings, Recording
 from wattvlm.report import Idle
 from wattvlm.sensing import Domain
 from wattvlm.trace import Block, Trace
-from wattvlm.units import NS_PER_S
+from wattvlm.units import HZ_PER_MHZ, NS_PER_S
 
 LEAST_READINGS = 2
 
@@ -57,21 +57,36 @@ def quiet_stretches(recording: Recording, trace: Trace, blocks: Sequence[Block])
 def drift_lines(idle: Mapping[Domain, Idle]) -> list[str]:
     """A line for each domain whose idle power changed in the recording by more than a twentieth."""
     return [
-        f"{domain}: its idle power drifted by {each.drift_w:.3g} W around {each.power_w:.3g} W (a warm device draws "
-        "more, and clocks stay up after work); joules above idle are less sure for it. Cure: warm up before the block, "
-        "and leave a second of quiet before and after it"
+        f"{domain}: its idle power drifted by {each.drift_w:.3g} W around {each.power_w:.3g} W{_at(each)} (a warm "
+        "device draws more, and clocks stay up after work); joules above idle are less sure for it. Cure: warm up "
+        "before the block, and leave a second of quiet before and after it"
         for domain, each in idle.items()
         if each.drift_w > DRIFT_WORTH_SAYING_FRACTION * abs(each.power_w)
     ]
 
 
-def idle_of(found: DomainCurves, recording: Recording, quiet: Stretches, block: Block) -> Idle | None:
-    """Idle power of a domain, or None where one of its channels was not seen idle for two readings."""
+def _at(idle: Idle) -> str:
+    return "" if idle.clock_hz is None else f", mostly at {idle.clock_hz / HZ_PER_MHZ:,.0f} MHz"
+
+
+def idle_of(
+    found: DomainCurves,
+    recording: Recording,
+    quiet: Stretches,
+    block: Block,
+    preferred: Mapping[str, Stretches] | None = None,
+) -> Idle | None:
+    """Idle power of a domain, or None where one of its channels was not seen idle for two readings.
+
+    preferred: for each board, quiet to take in place of all quiet, where readings lie in it.
+    """
     idles: list[Idle] = []
     for curve in found.curves:
         readings = recording.readings[curve.channel.name]
         seen = _counted if curve.channel.method == "counter" else _reported
-        idle = seen(curve, found, readings, quiet, block)
+        better = (preferred or {}).get(curve.channel.board)
+        idle = None if better is None else seen(curve, found, readings, better, block)
+        idle = idle or seen(curve, found, readings, quiet, block)
         if idle is None:
             return None
         idles.append(idle)

@@ -10,7 +10,7 @@ from wattvlm.renderers._numbers import Amount, Parts, amount_of, spans, write, w
 from wattvlm.renderers._text import Line, Span, glue
 from wattvlm.report import CallReport, Idle, Report
 from wattvlm.sensing import Channel, Domain
-from wattvlm.units import NS_PER_S
+from wattvlm.units import HZ_PER_MHZ, NS_PER_S
 
 
 def title(report: Report) -> Line:
@@ -61,7 +61,7 @@ def devices(report: Report, wide: bool) -> list[Line]:
     """The accelerator with its power limit and idle power; where there is room the CPU and the versions too."""
     others: tuple[Domain, ...] = ("cpu", "soc") if wide else ()
     shown: list[Domain] = [domain for domain in report.domains if domain == report.accelerator or domain in others]
-    lines = [_device(report, domain) for domain in shown]
+    lines = [_device(report, domain, wide) for domain in shown]
     facts = [f"driver {report.host.facts['driver']}"] if "driver" in report.host.facts else []
     versions = report.host.versions
     facts += [f"{name} {versions[name]}" for name in ("transformers", "torch") if name in versions]
@@ -70,7 +70,7 @@ def devices(report: Report, wide: bool) -> list[Line]:
     return [line for line in lines if line]
 
 
-def _device(report: Report, domain: Domain) -> Line:
+def _device(report: Report, domain: Domain, wide: bool) -> Line:
     channels = [use.channel for use in report.channels if use.channel.domain == domain and use.in_totals]
     boards = {channel.board: channel.device for channel in channels}
     names = [_short(name) for name in dict.fromkeys(boards.values()) if name]
@@ -83,6 +83,8 @@ def _device(report: Report, domain: Domain) -> Line:
     if domain in report.idle:
         comma = ", " if words else f"{DOMAIN_TITLES[domain]} "
         line += (Span(comma + glue("idle ")), *_idle(report.idle[domain]))
+        clock_hz = report.idle[domain].clock_hz
+        line += (Span(glue(f" at {clock_hz / HZ_PER_MHZ:,.0f} MHz")),) if wide and clock_hz is not None else ()
         line += (Span(glue(" together")),) if many else ()
     return line
 
