@@ -142,7 +142,7 @@ def test_a_killed_run_is_recovered_with_its_marks_and_readings(tmp_path):
 @pytest.mark.parametrize(
     ("option", "begins"),
     [("--csv", "call,"), ("--md", "### wattvlm"), ("--json", '{"kind"'), ("--emissions", "timestamp,"),
-     ("--methods", "Energy is that of")],
+     ("--methods", "Energy is that of"), ("--perfetto", "{\"displayTimeUnit\"")],
 )  # fmt: skip
 def test_each_format_has_an_option_of_its_own(saved, option, begins):
     result = run("report", str(saved), option)
@@ -156,3 +156,12 @@ def test_grams_stand_in_emissions_only_with_a_factor(saved):
     column = heading.split(",").index("emissions")
     assert float(row.split(",")[column]) > 0
     assert without.split(",")[column] == ""
+
+
+def test_a_trace_that_is_none_is_not_merged_and_says_so(saved, tmp_path):
+    broken = tmp_path / "torch.json"
+    broken.write_text("[]")
+    result = run("report", str(saved), "--perfetto", "--merge", str(broken))
+    assert result.exit_code == 2
+    assert "was not merged" in result.output
+    assert run("report", str(saved), "--csv", "--merge", str(broken)).exit_code == 2

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from wattvlm.clock import WallAnchor
 from wattvlm.energy import DRAWS, Energy
 from wattvlm.host import Host
 from wattvlm.report import (
@@ -17,6 +18,7 @@ from wattvlm.report import (
     Overhead,
     Part,
     PartEnergy,
+    PowerTrack,
     Report,
     sum_tokens,
 )
@@ -262,10 +264,41 @@ def hostile() -> Report:
     return replace(whole, calls=calls, own_phases=(mine,), absent=absent, channels=channels, notes=(HOSTILE,))
 
 
+def with_curves() -> Report:
+    """The same as `twenty_calls`, with the power over time and the time of each phase."""
+    whole = twenty_calls()
+    edges_ns, powers_w = [0], list[float]()
+    calls: list[CallReport] = []
+    for each in whole.calls:
+        start_ns = at_ns = each.start_ns
+        edges_ns.append(start_ns)
+        powers_w.append(110.0)
+        phases: list[Part] = []
+        for row in each.phases:
+            found = row.energies.get("gpu")
+            end_ns = at_ns + int(row.duration_ns or 0)
+            phases.append(replace(row, spans_ns=((at_ns, end_ns),)))
+            if found is not None and row.duration_ns:
+                edges_ns.append(end_ns)
+                powers_w.append(found.energy.middle_j / row.duration_ns * 1e9)
+                at_ns = end_ns
+        total = replace(each.total, spans_ns=((start_ns, at_ns),))
+        calls.append(replace(each, total=total, phases=tuple(phases)))
+    edge_ns, power_w = np.array(edges_ns), np.array(powers_w)
+    tracks = (
+        PowerTrack("gpu", edge_ns, power_w, power_w, power_w, edge_ns[1:-1]),
+        PowerTrack("cpu", edge_ns, power_w / 2, power_w / 3, power_w, edge_ns[:0]),
+        PowerTrack("ram", edge_ns[[0, -1]], np.array([14.0]), np.array([14.0]), np.array([14.0]), edge_ns[:0], True),
+    )
+    block = replace(whole.block, spans_ns=((0, edges_ns[-1] + 500 * MS),))
+    anchor = WallAnchor(0, 1_790_000_000_000_000_000)
+    return replace(whole, calls=tuple(calls), power=tracks, block=block, wall_anchor=anchor)
+
+
 SAMPLES = {
     each.__name__: each
     for each in (
         twenty_calls, one_unresolved_call, no_sensor, text_only, without_calls, interrupted, several_gpus,
-        without_joules, virtual, hostile,
+        without_joules, virtual, hostile, with_curves,
     )
 }  # fmt: skip

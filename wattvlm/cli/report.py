@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
 
 SHORTCUTS = {
+    "perfetto": "A trace for ui.perfetto.dev or chrome://tracing: power over the phases of each call.",
     "csv": "Tidy rows for pandas: one a call, phase and domain.",
     "md": "Markdown, for a pull request.",
     "json": "The report itself.",
@@ -37,10 +40,21 @@ def _shortcuts(decorated: Callable[..., None]) -> Callable[..., None]:
 @_shortcuts
 @click.option("--format", "output_format", default="console", show_default=True, help="Any format, also console, svg.")
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file instead.")
+@click.option(
+    "--merge",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="With --perfetto: a trace that torch.profiler exported, on one time base with ours.",
+)
 @click.option("--co2", metavar="G_PER_KWH|COUNTRY", help="Add a line of CO2: your figure, or codecarbon's for FRA ...")
 @click.option("--price", type=float, metavar="PER_KWH", help="Add a line of money, in your currency a kWh.")
 def command(
-    file: Path, shortcut: str | None, output_format: str, output: Path | None, co2: str | None, price: float | None
+    file: Path,
+    shortcut: str | None,
+    output_format: str,
+    output: Path | None,
+    merge: Path | None,
+    co2: str | None,
+    price: float | None,
 ) -> None:
     """Show a saved report or recording, or turn it into another format."""
     from wattvlm.errors import WattvlmError
@@ -49,7 +63,7 @@ def command(
     format = _FORMATS.get(shortcut, shortcut) if shortcut is not None else output_format
     try:
         report = load_report(file)
-        rendered = render(report, format, **_options(format, co2))
+        rendered = render(report, format, **_options(format, co2, merge))
         lines = factor_lines(report, co2, price) if format == "console" else []
     except (WattvlmError, ValueError) as error:
         raise click.UsageError(str(error)) from error
@@ -61,11 +75,30 @@ def command(
         click.echo(rendered, nl=isinstance(rendered, str))
 
 
-def _options(format: str, co2: str | None) -> dict[str, Any]:
+def _options(format: str, co2: str | None, merge: Path | None) -> dict[str, Any]:
     """What a format takes of the command's other options."""
     from wattvlm.factors import co2_factor
 
-    return {"co2_g_per_kwh": co2_factor(co2).per_kwh} if format == "emissions" and co2 is not None else {}
+    if merge is not None and format != "perfetto":
+        raise ValueError("--merge lays a trace of torch.profiler under ours, so it goes with --perfetto only")
+    options: dict[str, Any] = {"torch_trace": _chrome_trace(merge)} if merge is not None else {}
+    if format == "emissions" and co2 is not None:
+        options["co2_g_per_kwh"] = co2_factor(co2).per_kwh
+    return options
+
+
+def _chrome_trace(path: Path) -> dict[str, Any]:
+    """A trace of torch.profiler (gzip where its name ends in .gz); ReportFormatError for anything else."""
+    from wattvlm.errors import ReportFormatError
+
+    try:
+        with gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb") as file:
+            loaded: object = json.load(file)
+    except (OSError, EOFError, ValueError, RecursionError) as error:
+        raise ReportFormatError(f"{path} is not readable JSON and was not merged: {str(error)[:100]}") from error
+    if not isinstance(loaded, dict):
+        raise ReportFormatError(f"{path} is no trace of torch.profiler and was not merged: it holds no object")
+    return cast("dict[str, Any]", loaded)
 
 
 def factor_lines(report: Report, co2: str | None, price: float | None) -> list[str]:
