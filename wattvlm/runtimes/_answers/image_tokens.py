@@ -7,16 +7,14 @@ computed, not observed, and is labelled so in every report.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil, floor, sqrt
 from pathlib import Path
 from typing import Any, cast
 
 from wattvlm.runtimes._answers.gguf_header import read_header
-
-Size = tuple[int, int]
-Arithmetic = Callable[["ModelFiles", "Size | None"], "int | None"]
+from wattvlm.visual_tokens import Size as Size
+from wattvlm.visual_tokens import visual_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,58 +70,16 @@ def _of_folder(folder: Path) -> ModelFiles:
 
 def image_tokens(files: ModelFiles, size: Size | None) -> int | None:
     """Visual tokens of one image of (width, height) pixels that enter the language model; None where not known."""
-    kind = files.config.get("model_type") or files.config.get("general.architecture")
-    arithmetic = _ARITHMETIC.get(str(kind))
+    if files.config.get("general.architecture") != "clip":
+        return visual_tokens(files.config, files.processor, size)
     try:
-        return None if arithmetic is None else arithmetic(files, size)
+        return _gguf_clip(files.config)
     except (TypeError, ValueError, ZeroDivisionError, KeyError):
         return None
 
 
-def _llava(files: ModelFiles, size: Size | None) -> int | None:
-    """One square of fixed size; with strategy "full" the class token stays."""
-    given = files.config.get("image_seq_length")
-    if given is not None:
-        return int(given)
-    vision = _mapping(files.config.get("vision_config"))
-    extra = 1 if files.config.get("vision_feature_select_strategy") == "full" else 0
-    return (int(vision["image_size"]) // int(vision["patch_size"])) ** 2 + extra
-
-
-def _gemma3(files: ModelFiles, size: Size | None) -> int | None:
-    """A fixed number an image, unless large images are cut into crops."""
-    return None if files.processor.get("do_pan_and_scan") else int(files.config["mm_tokens_per_image"])
-
-
-def _paligemma(files: ModelFiles, size: Size | None) -> int | None:
-    vision = _mapping(files.config.get("vision_config"))
-    return (int(vision["image_size"]) // int(vision["patch_size"])) ** 2
-
-
-def _qwen_vl(files: ModelFiles, size: Size | None) -> int | None:
-    """Each side rounded to whole tokens, and the area scaled into the processor's limits."""
-    if size is None:
-        return None
-    processor, vision = files.processor, _mapping(files.config.get("vision_config"))
-    patch = int(processor.get("patch_size") or vision["patch_size"])
-    merge = int(processor.get("merge_size") or vision["spatial_merge_size"])
-    limits = _mapping(processor.get("size"))
-    least = int(processor.get("min_pixels") or limits["shortest_edge"])
-    most = int(processor.get("max_pixels") or limits["longest_edge"])
-    unit = patch * merge
-    sides = [max(round(side / unit), 1) * unit for side in size]
-    if sides[0] * sides[1] > most:
-        shrink = sqrt(size[0] * size[1] / most)
-        sides = [max(unit, floor(side / shrink / unit) * unit) for side in size]
-    elif sides[0] * sides[1] < least:
-        grow = sqrt(least / (size[0] * size[1]))
-        sides = [ceil(side * grow / unit) * unit for side in size]
-    return sides[0] * sides[1] // unit**2
-
-
-def _gguf_clip(files: ModelFiles, size: Size | None) -> int | None:
+def _gguf_clip(said: Mapping[str, Any]) -> int | None:
     """llama.cpp's vision parts: LLaVA's projector of one square (not tiled), Gemma 3's pooled one."""
-    said = files.config
     side = int(said["clip.vision.image_size"]) // int(said["clip.vision.patch_size"])
     kind = said.get("clip.vision.projector_type") or said.get("clip.projector_type")
     if kind == "mlp" and not said.get("clip.vision.image_grid_pinpoints"):
@@ -131,12 +87,6 @@ def _gguf_clip(files: ModelFiles, size: Size | None) -> int | None:
     if kind == "gemma3":
         return (side // int(said.get("clip.vision.projector.scale_factor") or 4)) ** 2
     return None
-
-
-_ARITHMETIC: Mapping[str, Arithmetic] = {
-    "llava": _llava, "vipllava": _llava, "gemma3": _gemma3, "paligemma": _paligemma, "qwen2_vl": _qwen_vl,
-    "qwen2_5_vl": _qwen_vl, "qwen3_vl": _qwen_vl, "qwen3_vl_moe": _qwen_vl, "clip": _gguf_clip,
-}  # fmt: skip
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
