@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ from wattvlm.host import Host
 from wattvlm.parts import ChannelUse, Part, PartEnergy, Seen
 from wattvlm.report import Report
 from wattvlm.sensing import Channel, ProbeSource
-from wattvlm.testing import LoadFile
+from wattvlm.testing import LoadFile, VirtualNvml
 from wattvlm.trace import TokenCounts
 
 S = 1_000_000_000
@@ -153,3 +154,33 @@ def test_a_busy_worker_is_counted_with_the_program_also_in_the_saved_recording(t
     assert float(replayed.process_share("cpu")) == pytest.approx(float(share))
     assert "% of its CPU time)" in " ".join(str(wattvlm.render(replayed, "console", width=120)).split())
     assert "of its CPU time" not in str(wattvlm.render(replayed, "console", width=80))
+
+
+GPU_PROGRAM = """
+import json, os, sys, time
+from pathlib import Path
+import wattvlm
+from wattvlm.testing.nvml_library import VirtualGpu, VirtualNvml, VirtualProcess
+
+processes = VirtualProcess(os.getpid(), 0.3), VirtualProcess(1, 0.1)
+library = VirtualNvml(Path(sys.argv[1]), [VirtualGpu(idle_w=100.0, processes=processes)])
+library.build()
+os.environ.update(library.environment())
+with wattvlm.meter():  # until its sensors have started
+    time.sleep(1)
+with wattvlm.meter() as m:
+    time.sleep(3)
+share, whole = m.report.process_share("gpu"), m.report.block.energies["gpu"].energy
+print(json.dumps([float(share), float(whole), share.is_modelled, whole.is_modelled]))
+"""
+
+
+@pytest.mark.skipif(not VirtualNvml.available(), reason=VirtualNvml.available().why_not or "it can be built")
+def test_a_program_beside_another_on_a_gpu_has_its_part_of_the_sm_time_that_the_driver_tells(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", GPU_PROGRAM, str(tmp_path / "nvml")], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    share_j, whole_j, share_is_modelled, whole_is_modelled = json.loads(done.stdout)
+    assert share_j == pytest.approx(0.75 * whole_j, rel=0.05)
+    assert (share_is_modelled, whole_is_modelled) == (True, False)
