@@ -19,6 +19,8 @@ _BUSY = (1, 2, 3, 6, 7)
 # /proc/<pid>/stat after the name: utime stime cutime cstime starttime (fields 14-17 and 22 of proc_pid_stat(5)).
 _OWN, _WAITED, _STARTED = slice(11, 13), slice(13, 15), 19
 
+_LARGEST_BYTES = 2**16
+
 
 @dataclass(frozen=True, slots=True)
 class _Ticks:
@@ -50,7 +52,7 @@ class CpuTimes:
             return ()
         try:
             self._count()
-            first_line = (self._proc / "stat").read_text().split("\n", 1)[0].split()
+            first_line = _text(f"{self._proc}/stat").split("\n", 1)[0].split()
             busy = sum(int(first_line[number]) for number in _BUSY)
         except (OSError, LookupError, ValueError):
             return ()
@@ -95,13 +97,15 @@ class CpuTimes:
 
     def _children(self, pid: int) -> list[int]:
         found: list[int] = []
+        folder = f"{self._proc}/{pid}/task"
         try:
-            threads = list((self._proc / str(pid) / "task").iterdir())
+            with os.scandir(folder) as entries:
+                threads = [entry.name for entry in entries]
         except OSError:  # it has just ended
             return found
         for thread in threads:
             try:
-                found += map(int, (thread / "children").read_text().split())
+                found += map(int, _text(f"{folder}/{thread}/children").split())
             except OSError:  # this thread has just ended
                 continue
         return found
@@ -114,5 +118,14 @@ class CpuTimes:
 
     def _ticks(self, pid: int) -> _Ticks:
         # The name, in parentheses, may hold blanks and parentheses itself.
-        fields = (self._proc / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()
+        fields = _text(f"{self._proc}/{pid}/stat").rpartition(")")[2].split()
         return _Ticks(sum(map(int, fields[_OWN])), sum(map(int, fields[_WAITED])), int(fields[_STARTED]))
+
+
+def _text(path: str) -> str:
+    """A small file's text. Not by pathlib: a program may have hundreds of threads, each with a file of its own."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(descriptor, _LARGEST_BYTES).decode(errors="replace")
+    finally:
+        os.close(descriptor)
