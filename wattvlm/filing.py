@@ -176,14 +176,23 @@ def _refuse(where: str, wanted: str, plain: Any) -> NoReturn:
     raise ReportFormatError(f"{where} should be {wanted}, not {shown}; the file was not read")
 
 
-def save(path: str | os.PathLike[str], kind: str, schema_version: int, content: Mapping[str, Any]) -> None:
+def save(
+    path: str | os.PathLike[str],
+    kind: str,
+    schema_version: int,
+    content: Mapping[str, Any],
+    *,
+    for_reading: bool = False,
+) -> None:
     """Write one JSON file (gzip where the name ends in .gz), whole or not at all.
 
+    for_reading: one entry a line, for a file whose differences people read.
     The unfinished file beside it has an unpredictable name and mode 0600; it takes the usual mode when it is whole.
     ValueError for a number that is not finite.
     """
     target = Path(path)
-    text = json.dumps({"kind": kind, "schema_version": schema_version, **content}, allow_nan=False)
+    headed = {"kind": kind, "schema_version": schema_version, **content}
+    text = json.dumps(headed, allow_nan=False, indent=1) + "\n" if for_reading else json.dumps(headed, allow_nan=False)
     encoded = text.encode()
     if target.name.endswith(".gz"):
         encoded = gzip.compress(encoded, compresslevel=4, mtime=0)  # 9 takes 15 s for 44 MB and saves 2 %

@@ -5,6 +5,7 @@ Only pytest's hooks are here. What they do is in `wattvlm.regression`, imported 
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -24,13 +25,37 @@ _MARKER = (
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("energy", "joules of model calls (wattvlm)")
     group.addoption(
+        "--energy-save", nargs="?", const="baseline", metavar="NAME",
+        help="save what each measured test took as a baseline of that name (default: baseline)",
+    )  # fmt: skip
+    group.addoption(
+        "--energy-compare", nargs="?", const="baseline", metavar="NAME",
+        help="compare with a saved baseline: its name, or its file",
+    )  # fmt: skip
+    group.addoption(
+        "--energy-compare-fail", metavar="METRIC:THRESHOLD,...",
+        help="fail a test whose metric is surely worse than the baseline by more than the threshold, such as "
+        "joules_per_output_token:5%%,visual_input:0; counts may not change unless a threshold allows it",
+    )  # fmt: skip
+    group.addoption(
+        "--energy-require", action="store_true", help="fail tests whose joules are not measured, or not checked"
+    )
+    group.addoption(
+        "--energy-baselines", metavar="FOLDER",
+        help="where baselines are (default: the ini option energy_baselines, else energy-baselines in pytest's root)",
+    )  # fmt: skip
+    group.addoption(
         "--energy-max-time", type=float, default=60.0, metavar="SECONDS",
         help="measure each energy_benchmark for at most this long, once five rounds are done (default: 60)",
     )  # fmt: skip
+    parser.addini("energy_baselines", "the folder of energy baselines, from pytest's root", default="energy-baselines")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", _MARKER)
+    options = [config.getoption(f"energy_{name}", None) for name in ("save", "compare", "compare_fail")]
+    if any(option is not None for option in options) or config.getoption("energy_require"):
+        _session_of(config)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -73,22 +98,37 @@ def _wish_of(item: pytest.Item) -> Wish:
 
 
 def _session_of(config: pytest.Config) -> EnergySession:
+    """The session, made when it is first asked for; options that cannot be followed end the run before it begins."""
     if _SESSION not in config.stash:
-        from wattvlm.regression.session import EnergySession
+        from wattvlm.errors import ReportFormatError
+        from wattvlm.regression.session import EnergySession, settings_of
 
-        config.stash[_SESSION] = EnergySession()
+        folder = config.getoption("energy_baselines") or config.rootpath / str(config.getini("energy_baselines"))
+        save, compare, fail = (config.getoption(f"energy_{name}") for name in ("save", "compare", "compare_fail"))
+        try:
+            settings = settings_of(
+                Path(str(folder)), save, compare, fail, is_required=bool(config.getoption("energy_require"))
+            )
+        except (ValueError, ReportFormatError) as error:
+            raise pytest.UsageError(str(error)) from error
+        config.stash[_SESSION] = EnergySession(settings)
     return config.stash[_SESSION]
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
-    """After a test that passed: its bounds, as a failure of the test itself."""
+    """After a test that passed: its bounds and its baseline, as a failure of the test itself."""
     result = yield
     if item.get_closest_marker("energy") is not None:
         failure = _session_of(item.config).check(item.nodeid, _wish_of(item), item.stash.get(_BENCHMARK, None))
         if failure:
             pytest.fail(failure, pytrace=False)
     return result
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if _SESSION in session.config.stash and not _session_of(session.config).save():
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.hookimpl(trylast=True)

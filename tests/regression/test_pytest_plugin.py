@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -141,6 +142,73 @@ def test_it(energy_benchmark, work):
     assert status == 0, output
     assert "joules: not checked (no sensor)" in output
     assert "±" not in output.split("test_it")[1]
+
+
+def test_a_test_that_costs_more_than_its_baseline_fails_and_is_accepted_by_saving(project):
+    project.write("""
+@pytest.mark.energy(rounds=8)
+def test_call(energy_benchmark, work):
+    energy_benchmark(work, seconds=0.1)
+""")
+    status, output = project.run("--energy-save")
+    assert status == 0, output
+    saved = project.folder / "energy-baselines/baseline.json"
+    assert str(saved) in output
+    first = saved.read_text()
+    assert first.count("\n") > 40
+    assert socket.gethostname() not in first
+    status, output = project.run("--energy-compare-fail=joules_per_request:15%", "--energy-require")
+    assert status == 0, output
+    assert "against baseline" in output
+    assert "joules: 1 checks, 0 failed" in output
+    gated = ("--energy-compare=baseline", "--energy-compare-fail=joules_per_request:15%")
+    status, output = project.run(*gated, VIRTUAL_MORE="1.6")
+    assert status == 1, output
+    assert re.search(
+        r"joules_per_request changed by \+[456]\d.* % \(95 % interval .* threshold of 15 %. Cure: ", output
+    )
+    assert saved.read_text() == first
+    project.run(*gated, "--energy-save", VIRTUAL_MORE="1.6")
+    assert saved.read_text() != first
+
+
+def test_another_device_is_refused_and_no_sensor_is_not_checked_and_required_sensors_fail(project):
+    project.write("""
+@pytest.mark.energy(rounds=5)
+def test_call(energy_benchmark, work):
+    energy_benchmark(work, seconds=0.1)
+""")
+    assert project.run("--energy-save=main")[0] == 0
+    gated = ("--energy-compare=main", "--energy-compare-fail=joules_per_request:50%")
+    status, output = project.run(*gated, VIRTUAL_DEVICE="another GPU")
+    assert status == 1, output
+    assert "the device before is a virtual GPU, after another GPU" in output
+    assert "refused" in output
+    status, output = project.run(*gated, VIRTUAL_GPU="none")
+    assert status == 0, output
+    assert "joules: not checked (no sensor)" in output
+    status, output = project.run(*gated, VIRTUAL_GPU="model")
+    assert status == 0, output
+    assert "joules: not checked (no sensor)" in output
+    status, output = project.run(*gated, "--energy-require", VIRTUAL_GPU="none")
+    assert status == 1, output
+    assert "--energy-require: no sensor gives joules here" in output
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("--energy-compare=nothing", "no baseline"),
+        ("--energy-compare-fail=joules_per_tokn:5%", "'joules_per_tokn' is no metric"),
+        ("--energy-save=../up", "is no name of a baseline"),
+    ],
+)
+def test_options_that_cannot_be_followed_end_the_run_before_it_begins(project, option, words):
+    project.write("def test_nothing(): pass\n")
+    status, output = project.run(option)
+    assert status == 4, output
+    assert words in output
+    assert "passed" not in output
 
 
 def test_only_the_tests_that_ask_for_energy_are_selected_by_its_marker(project):

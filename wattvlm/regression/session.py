@@ -7,11 +7,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from inspect import iscoroutinefunction
 from math import isfinite
+from pathlib import Path
 from typing import Any, Protocol
 
+from wattvlm.regression import baselines
+from wattvlm.regression.baselines import Baseline
 from wattvlm.regression.bounds import Check, check_bounds, one_name, unknown_metric
+from wattvlm.regression.changes import Threshold, change_of, check_changes, refusal, thresholds_of
 from wattvlm.regression.summary import Summary, summarise
-from wattvlm.regression.table import closing_line, table
+from wattvlm.regression.table import Row, change_words, closing_line, table
 from wattvlm.regression.window import USUAL_ROUNDS, Plan, Window, measure
 from wattvlm.report import Report
 from wattvlm.sensing import ProbeSource
@@ -95,6 +99,42 @@ class EnergyBenchmark:
         return self.window.report
 
 
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the options ask for. save_as: the baseline to write. baseline: the one to compare with, and its name.
+
+    is_required: a test whose joules are not measured, or not checked, fails.
+    """
+
+    save_as: Path | None = None
+    baseline: Baseline | None = None
+    baseline_name: str = ""
+    thresholds: tuple[Threshold, ...] = ()
+    is_gated: bool = False
+    is_required: bool = False
+
+
+def settings_of(
+    folder: Path, save: str | None, compare: str | None, compare_fail: str | None, *, is_required: bool
+) -> Settings:
+    """The settings of the options as they were given; ValueError or ReportFormatError where they cannot be followed."""
+    thresholds = () if compare_fail is None else thresholds_of(compare_fail)
+    if compare is None and compare_fail is not None:
+        compare = baselines.USUAL_NAME
+    path = None if compare is None else baselines.path_of(compare, folder)
+    save_as = None if save is None else baselines.path_of(save, folder)
+    if save_as is not None and save_as.exists():
+        baselines.load(save_as)  # a file that cannot be renewed is told before anything is measured
+    return Settings(
+        save_as=save_as,
+        baseline=None if path is None else baselines.load(path),
+        baseline_name="" if path is None else path.stem,
+        thresholds=thresholds,
+        is_gated=compare_fail is not None,
+        is_required=is_required,
+    )
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Measured:
     """One test: its name, its window, what is kept of it, and its checks."""
@@ -108,8 +148,10 @@ class Measured:
 class EnergySession:
     """All that was measured in one run of pytest."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self._measured: list[Measured] = []
+        self._saved = ""
 
     def check(self, test: str, wish: Wish, benchmark: EnergyBenchmark | None) -> str:
         """The checks of a test that passed; the message it fails with, or ""."""
@@ -122,17 +164,69 @@ class EnergySession:
             )
         window = benchmark.window
         summary = summarise(window.report, window.too_short)
-        checks = tuple(check_bounds(summary, wish.bounds))
-        self._measured.append(Measured(test, window, summary, checks))
-        return "\n".join(each.words for each in checks if each.state == "failed")
+        checks = [*check_bounds(summary, wish.bounds), *self._changes(test, summary)]
+        failures = [each.words for each in checks if each.state == "failed"]
+        if self._settings.is_required:
+            failures += _missing(summary, checks)
+        self._measured.append(Measured(test, window, summary, tuple(checks)))
+        return "\n".join(failures)
+
+    def _changes(self, test: str, summary: Summary) -> list[Check]:
+        before = self._before(test)
+        if before is None or not self._settings.is_gated:
+            return []
+        return list(check_changes(before, summary, self._settings.thresholds))
+
+    def _before(self, test: str) -> Summary | None:
+        return None if self._settings.baseline is None else self._settings.baseline.tests.get(test)
+
+    def save(self) -> bool:
+        """Write the baseline of all measured tests, where one was asked for; False where it cannot be written.
+
+        A test that failed only for its joules or counts is saved too: saving is how a change is accepted.
+        """
+        if self._settings.save_as is None or not self._measured:
+            return True
+        try:
+            baselines.save(self._settings.save_as, {each.test: each.summary for each in self._measured})
+        except OSError as error:
+            self._saved = f"baseline not saved: {error}. Cure: a folder that can be written, --energy-baselines=FOLDER"
+            return False
+        self._saved = f"saved {len(self._measured)} tests as {self._settings.save_as}"
+        return True
 
     def lines(self) -> list[str]:
         """The table of all tests, and the last line: whether joules were checked."""
         if not self._measured:
             return []
-        rows = [(each.test, each.window, each.summary) for each in self._measured]
-        return [*table(rows), closing_line([each.summary for each in self._measured],
-                                           [check for each in self._measured for check in each.checks])]  # fmt: skip
+        comparing = self._settings.baseline is not None
+        rows = [
+            Row(each.test, each.window, each.summary, self._change(each) if comparing else None)
+            for each in self._measured
+        ]
+        checks = [check for each in self._measured for check in each.checks]
+        closing = closing_line([each.summary for each in self._measured], checks)
+        return [*table(rows, self._settings.baseline_name), *filter(None, [self._saved]), closing]
+
+    def _change(self, measured: Measured) -> str:
+        before = self._before(measured.test)
+        if before is None:
+            return "new"
+        if refusal(before, measured.summary):
+            return "refused"
+        return change_words(change_of(before, measured.summary, "joules_per_request"))
+
+
+def _missing(summary: Summary, checks: Sequence[Check]) -> list[str]:
+    """Why --energy-require fails a test: joules that were not measured, or not checked."""
+    cure = "Cure: run it where `wattvlm doctor` names a sensor, or without --energy-require"
+    if not summary.has_sensor:
+        return [f"--energy-require: no sensor gives joules here (they are {summary.identity.provenance}). {cure}"]
+    if summary.too_short:
+        cure = "Cure: a longer --energy-max-time, or more work a call"
+        return [f"--energy-require: the window is too short: {summary.too_short}. {cure}"]
+    missed = [check for check in checks if check.kind == "energy" and check.state == "not checked"]
+    return [f"--energy-require: {check.metric} was not checked: {check.words}" for check in missed]
 
 
 def limit_ns_of(seconds: float) -> int:

@@ -3,35 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+from wattvlm.comparison import Difference
 from wattvlm.energy import format_with_half_width
 from wattvlm.regression.bounds import NO_SENSOR, Check
 from wattvlm.regression.summary import Summary
 from wattvlm.regression.window import Window
 
 HEADINGS = ("test", "J/request", "s/call", "visual", "output", "rounds", "ticks")
-Row = tuple[str, Window, Summary]
 
 
-def table(rows: Sequence[Row]) -> list[str]:
+@dataclass(frozen=True, slots=True, eq=False)
+class Row:
+    """One test of the table; change: against the baseline, in words, or None where there is no baseline."""
+
+    test: str
+    window: Window
+    summary: Summary
+    change: str | None = None
+
+
+def table(rows: Sequence[Row], baseline: str = "") -> list[str]:
     """A heading, a row a test, and below why the joules of a test are not known."""
-    cells = [HEADINGS, *(_cells(*row) for row in rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(HEADINGS))]
+    headings = (*HEADINGS, f"J/request against {baseline}") if baseline else HEADINGS
+    cells = [headings, *(_cells(row) for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(headings))]
     lines = ["", "energy: joules a request, ± half of the 95 % interval of the expected call"]
-    for row in cells:
-        padded = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:]))]
+    for each in cells:
+        padded = [each[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(each[1:], widths[1:]))]
         lines.append("  ".join(padded).rstrip())
-    lines += [f"{test}: too short: {window.too_short}" for test, window, _ in rows if window.too_short]
-    return [*lines, *dict.fromkeys(_source(summary) for _, _, summary in rows)]
+    lines += [f"{row.test}: too short: {row.window.too_short}" for row in rows if row.window.too_short]
+    return [*lines, *dict.fromkeys(_source(row.summary) for row in rows)]
 
 
-def _cells(test: str, window: Window, summary: Summary) -> tuple[str, ...]:
+def change_words(found: Difference | None) -> str:
+    """ "+7.1 % [+5.6, +8.6]", or a dash."""
+    if found is None or found.change_fraction is None or found.interval_fraction is None:
+        return "-"
+    low, high = found.interval_fraction
+    return f"{found.change_fraction * 100:+.1f} % [{low * 100:+.1f}, {high * 100:+.1f}]"
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    window, summary = row.window, row.summary
     ticks = "" if window.ticks is None or not summary.has_sensor else str(window.ticks)
     counts = [_count(summary, name) for name in ("visual_input_tokens", "output_tokens")]
     latency = summary.metrics.get("latency_s")
     seconds = "" if latency is None or latency.expected is None else f"{latency.expected.value / window.iterations:.3g}"
     rounds = str(window.rounds) if window.iterations == 1 else f"{window.rounds} x {window.iterations}"
-    return test, _joules(summary), seconds, *counts, rounds, ticks
+    change = () if row.change is None else (row.change,)
+    return row.test, _joules(summary), seconds, *counts, rounds, ticks, *change
 
 
 def _joules(summary: Summary) -> str:
