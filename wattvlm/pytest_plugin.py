@@ -78,9 +78,16 @@ def energy_benchmark(request: pytest.FixtureRequest, energy_probes: Sequence[Pro
     if hasattr(request.config, "workerinput"):
         pytest.fail(UNDER_XDIST, pytrace=False)
     node = cast("pytest.Item", request.node)  # pyright: ignore[reportUnknownMemberType] (pytest leaves it untyped)
-    benchmark = EnergyBenchmark(node.nodeid, _wish_of(node).plan, energy_probes)
+    benchmark = EnergyBenchmark(node.nodeid, _wish_of(node).plan, energy_probes, _extra_info(request))
     node.stash[_BENCHMARK] = benchmark
     return benchmark
+
+
+def _extra_info(request: pytest.FixtureRequest) -> dict[str, Any] | None:
+    """What pytest-benchmark saves beside the times of this test; None where the test does not use its fixture."""
+    if "benchmark" not in request.fixturenames:
+        return None
+    return cast("dict[str, Any] | None", getattr(request.getfixturevalue("benchmark"), "extra_info", None))
 
 
 _BENCHMARK = pytest.StashKey["EnergyBenchmark"]()

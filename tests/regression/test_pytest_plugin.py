@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -28,7 +29,7 @@ class Project:
 
     def run(self, *options: str, **environment: str) -> tuple[int, str]:
         """(exit status, what it printed)."""
-        paths = os.pathsep.join([str(ROOT), *filter(None, [environment.pop("MORE_PATHS", "")])])
+        paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH", "")])])
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "-p", "wattvlm.pytest_plugin", "-p", "no:cacheprovider", "-q", *options],
             cwd=self.folder,
@@ -209,6 +210,50 @@ def test_options_that_cannot_be_followed_end_the_run_before_it_begins(project, o
     assert status == 4, output
     assert words in output
     assert "passed" not in output
+
+
+def test_beside_pytest_benchmark_joules_are_in_its_json_and_times_stay_seconds(project):
+    pytest.importorskip("pytest_benchmark")
+    project.write("""
+@pytest.mark.energy(rounds=5)
+def test_both(benchmark, energy_benchmark, work):
+    energy_benchmark(work, seconds=0.1)
+    benchmark.pedantic(work, kwargs={"seconds": 0.01}, rounds=3)
+
+@pytest.mark.energy(rounds=5)
+def test_energy_alone(energy_benchmark, work):
+    energy_benchmark(work, seconds=0.1)
+""")
+    status, output = project.run("--benchmark-json=times.json")
+    assert status == 0, output
+    (saved,) = json.loads((project.folder / "times.json").read_text())["benchmarks"]
+    energy = saved["extra_info"]["energy"]
+    request = energy["metrics"]["joules_per_request"]
+    assert energy["provenance"] == "measured of the gpu"
+    assert request["low"] < request["value"] < request["high"]
+    assert 20 < request["value"] < 50
+    assert 0.01 <= saved["stats"]["min"] < 1
+    joules_of("test_energy.py::test_both", output)
+    joules_of("test_energy.py::test_energy_alone", output)
+
+
+def test_workers_of_xdist_are_refused_with_the_cure_and_other_tests_run_in_them(project):
+    pytest.importorskip("xdist")
+    project.write("""
+def test_energy(energy_benchmark, work):
+    energy_benchmark(work)
+
+def test_plain():
+    pass
+""")
+    status, output = project.run("-n2")
+    assert status == 1, output
+    assert "1 passed, 1 error" in output, output
+    assert "does not run in a worker of pytest-xdist" in output
+    assert "Cure: run these tests on their own, `pytest -n0 -m energy`" in output
+    status, output = project.run("-n0", "-m", "energy")
+    assert status == 0, output
+    joules_of("test_energy.py::test_energy", output)
 
 
 def test_only_the_tests_that_ask_for_energy_are_selected_by_its_marker(project):

@@ -54,13 +54,13 @@ def load(path: Path) -> Baseline:
 def save(path: Path, tests: Mapping[str, Summary]) -> None:
     """Write the tests into the baseline; others that it holds stay, so that a part of a suite can be renewed."""
     held = dict(load(path).tests) if path.exists() else {}
-    held.update({test: _kept(summary) for test, summary in tests.items()})
+    held.update({test: kept(summary) for test, summary in tests.items()})
     path.parent.mkdir(parents=True, exist_ok=True)
     ordered = Baseline({test: held[test] for test in sorted(held)})
     filing.save(path, KIND, SCHEMA_VERSION, filing.to_plain(ordered), for_reading=True)
 
 
-def _kept(summary: Summary) -> Summary:
+def kept(summary: Summary) -> Summary:
     """The metrics that are known, in order of their names, to six digits."""
     known = {
         name: replace(metric, expected=_rounded(metric.expected), why="")

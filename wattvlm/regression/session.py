@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from wattvlm.regression import baselines
-from wattvlm.regression.baselines import Baseline
+from wattvlm.regression.baselines import Baseline, kept
 from wattvlm.regression.bounds import Check, check_bounds, one_name, unknown_metric
 from wattvlm.regression.changes import Threshold, change_of, check_changes, refusal, thresholds_of
 from wattvlm.regression.summary import Summary, summarise
@@ -73,10 +73,17 @@ class EnergyBenchmark:
     report: the Report of the window, after the call.
     """
 
-    def __init__(self, test: str, plan: Plan, probes: Sequence[ProbeSource] | None) -> None:
+    def __init__(
+        self,
+        test: str,
+        plan: Plan,
+        probes: Sequence[ProbeSource] | None,
+        extra_info: dict[str, Any] | None = None,
+    ) -> None:
         self._test = test
         self._plan = plan
         self._probes = probes
+        self._extra_info = extra_info
         self.window: Window | None = None
 
     def __call__(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -89,6 +96,8 @@ class EnergyBenchmark:
                 "as `lambda: asyncio.run(answer())`"
             )
         self.window = measure(partial(function, *args, **kwargs), self._plan, probes=self._probes, label=self._test)
+        if self._extra_info is not None:
+            self._extra_info["energy"] = extra_info_of(self.window)
         return self.window.result
 
     @property
@@ -97,6 +106,23 @@ class EnergyBenchmark:
         if self.window is None:
             raise RuntimeError("nothing was measured yet: call energy_benchmark(function, ...) first")
         return self.window.report
+
+
+def extra_info_of(window: Window) -> dict[str, Any]:
+    """What goes into pytest-benchmark's extra_info: each metric with its interval, and what the joules are of."""
+    summary = kept(summarise(window.report, window.too_short))
+    return {
+        "provenance": summary.identity.provenance,
+        "devices": list(summary.identity.devices),
+        "rounds": window.rounds,
+        "iterations": window.iterations,
+        "too_short": window.too_short,
+        "metrics": {
+            name: {"value": each.expected.value, "low": each.expected.low, "high": each.expected.high}
+            for name, each in summary.metrics.items()
+            if each.expected is not None
+        },
+    }
 
 
 @dataclass(frozen=True, slots=True)
