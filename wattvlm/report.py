@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -81,8 +82,8 @@ class Report:
     @property
     def model(self) -> ModelFacts:
         """Facts of the model that most calls ran (the first of equals); empty facts without calls."""
-        facts = [call.model for call in self.calls]
-        return max(facts, key=facts.count) if facts else ModelFacts()
+        facts = Counter(call.model for call in self.calls)
+        return max(facts, key=facts.__getitem__) if facts else ModelFacts()
 
     @property
     def requests(self) -> int:

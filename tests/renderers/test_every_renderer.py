@@ -46,7 +46,7 @@ def test_two_renderers_never_claim_one_format():
 
 def test_an_unknown_format_is_refused_with_the_formats_there_are():
     with pytest.raises(
-        ValueError, match=r"no renderer gives 'papyrus'; the formats here are console, csv, emissions, json"
+        ValueError, match=r"no renderer gives 'papyrus'; the formats here are console, csv, emissions, html"
     ):
         render(twenty_calls(), "papyrus")
 

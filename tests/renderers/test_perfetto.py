@@ -19,10 +19,11 @@ PHASES = {"X", "M", "C", "i"}
 
 
 def trace(report: Report, **options: object) -> dict[str, Any]:
-    return json.loads(render(report, "perfetto", **options))
+    loaded: dict[str, Any] = json.loads(render(report, "perfetto", **options))
+    return loaded
 
 
-def events(report: Report, kind: str, **options: object) -> list[dict]:
+def events(report: Report, kind: str, **options: object) -> list[dict[str, Any]]:
     return [event for event in trace(report, **options)["traceEvents"] if event["ph"] == kind]
 
 

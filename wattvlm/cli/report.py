@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 
 SHORTCUTS = {
+    "html": "A page with the power curve, the phases and every call, whole in itself (needs wattvlm[html]).",
     "perfetto": "A trace for ui.perfetto.dev or chrome://tracing: power over the phases of each call.",
     "csv": "Tidy rows for pandas: one a call, phase and domain.",
     "md": "Markdown, for a pull request.",
