@@ -12,8 +12,8 @@ PARTS = ("__main__", "tables", "virtual_gpu", "rapl_tree")
 """Modules that benchmarks are made of; packages are such parts too."""
 
 
-LONG = ("accuracy", "beside_peers", "faults")
-"""Minutes to hours, and other meters are installed for the last two: only where they are named."""
+LONG = ("accuracy", "beside_peers", "faults", "marginal")
+"""Minutes to hours, and other meters are installed for two of them: only where they are named."""
 
 
 def main(arguments: list[str]) -> None:
