@@ -120,7 +120,7 @@ def _beyond_j2(design: Floats, joules: Floats, own_j2: Floats) -> float:
 
     The weighted squares fall as it grows; where they are small enough without it, it is 0.
     """
-    freedom = len(joules) - design.shape[1]
+    freedom: int = len(joules) - design.shape[1]
 
     def excess(beyond_j2: float) -> float:
         weights = _solve(design, 1.0 / (own_j2 + beyond_j2))
