@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -45,12 +46,17 @@ def is_running(pid: int) -> bool:
         return False
 
 
-def ends(pid: int, within_s: float = 5.0) -> bool:
-    """The process ends by itself within a while."""
+def comes_true(condition: Callable[[], bool], within_s: float = 30.0) -> bool:
+    """The condition holds within a while; a busy machine may need long."""
     deadline = time.monotonic() + within_s
-    while is_running(pid) and time.monotonic() < deadline:
+    while not condition() and time.monotonic() < deadline:
         time.sleep(0.02)
-    return not is_running(pid)
+    return condition()
+
+
+def ends(pid: int, within_s: float = 30.0) -> bool:
+    """The process ends by itself within a while."""
+    return comes_true(lambda: not is_running(pid), within_s)
 
 
 def end(process: subprocess.Popen[str]) -> None:

@@ -7,7 +7,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.sampling.programs import end, ends, is_running, printed, started
+from tests.sampling.programs import comes_true, end, ends, is_running, printed, started
 from wattvlm.sampling.recovery import recover, unfinished_runs
 from wattvlm.sampling.sampler import Sampler
 from wattvlm.sensing import ProbeSource
@@ -65,7 +65,7 @@ def test_a_killed_sampler_keeps_what_it_recorded_and_the_next_meter_has_a_new_on
     recording = sampler.recording(start_ns, end_ns, meter_id=1)
     assert "killed by signal 9" in recording.notes[0]
     assert len(recording.readings["gpu-0/board"]) > 5
-    (gap,) = recording.gaps
+    gap = recording.gaps[-1]  # on a busy machine the sensor's late start is one too
     assert gap.from_ns <= killed_ns
     assert gap.to_ns >= end_ns
     sampler.mark(Mark(time.monotonic_ns(), "block_start", 2))
@@ -75,7 +75,7 @@ def test_a_killed_sampler_keeps_what_it_recorded_and_the_next_meter_has_a_new_on
     readings = both.readings["gpu-0/board"]
     assert readings.time_ns[-1] > end_ns
     assert (readings.time_ns[1:] > readings.time_ns[:-1]).all()
-    dead, starting = both.gaps
+    dead, starting = both.gaps[-2:]
     assert dead.from_ns <= killed_ns < end_ns < dead.to_ns == starting.from_ns
     assert "to start" in starting.why
     sampler.stop()
@@ -85,7 +85,7 @@ def test_a_probe_that_takes_the_whole_sampling_process_down_does_not_take_the_pr
     sampler = Sampler.start([*COUNTER, ProbeSource("tests.sampling.tiny_probes:Broken", {"how": "crash"})])
     now_ns = time.monotonic_ns()
     sampler.mark(Mark(now_ns, "note", text="still here"))
-    sampler.wait_past(now_ns, NS)
+    assert comes_true(lambda: not sampler.is_alive)
     recording = sampler.recording(now_ns - 1, time.monotonic_ns())
     assert [mark.text for mark in recording.marks] == ["still here"]
     assert "killed by signal 6" in recording.notes[0]
@@ -130,7 +130,8 @@ except KeyboardInterrupt:
     pass
 time.sleep(0.3)
 recording = sampler.recording(start, time.monotonic_ns())
-print(sampler.is_alive, recording.gaps, len(recording.readings["gpu-0/board"]) > 5)
+gaps = [gap.why for gap in recording.gaps if "to start" not in gap.why]
+print(sampler.is_alive, gaps, len(recording.readings["gpu-0/board"]) > 5)
 """,
         own_group=True,
     )
@@ -139,7 +140,7 @@ print(sampler.is_alive, recording.gaps, len(recording.readings["gpu-0/board"]) >
     time.sleep(0.2)
     os.killpg(program.pid, signal.SIGINT)
     out, err = program.communicate(timeout=30)
-    assert (out, err) == ("True () True\n", "")
+    assert (out, err) == ("True [] True\n", "")
 
 
 def test_a_program_that_ends_takes_its_journals_along():
@@ -170,10 +171,11 @@ os.waitpid(worker, 0)
 time.sleep(0.2)
 sampler.mark(Mark(time.monotonic_ns(), "note", text="from the parent"))
 recording = sampler.recording(start, time.monotonic_ns(), meter_id=1)
-print(sampler.is_alive, sampler.folder.exists(), recording.gaps)
+gaps = [gap.why for gap in recording.gaps if "to start" not in gap.why]
+print(sampler.is_alive, sampler.folder.exists(), gaps)
 print([mark.text for mark in recording.marks if mark.kind == "note"])
 """)
-    assert lines == ["True True True", "True True ()", "['from the parent']"]
+    assert lines == ["True True True", "True True []", "['from the parent']"]
 
 
 def test_workers_that_outlive_the_program_keep_no_sampler_alive():

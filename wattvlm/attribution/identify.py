@@ -19,7 +19,7 @@ from wattvlm.attribution.squarewave import Fits, Load, fits, load_of, metered_lo
 from wattvlm.attribution.ticks import Floats, seconds_since
 from wattvlm.attribution.updates import Updates, updates_of
 from wattvlm.recording import Readings
-from wattvlm.units import NS_PER_S
+from wattvlm.units import MS_PER_NS, NS_PER_S
 
 ResponseKind = Literal["counter", "boxcar", "first-order", "unknown"]
 
@@ -204,7 +204,7 @@ def _identified(updates: Updates, edge_s: Floats, load: Load, period_ns: int, is
         other = _window_interval(slow if kind is Boxcar else box, worth)
         window_ns = min(window_ns[0], other[0]), max(window_ns[1], other[1])
         name = "unknown"
-    words = f"{window_ns[0] / 1e6:.3g} to {window_ns[1] / 1e6:.3g} ms"
+    words = f"{window_ns[0] * MS_PER_NS:.3g} to {window_ns[1] * MS_PER_NS:.3g} ms"
     if window_ns[1] > WIDEST_RATIO * window_ns[0]:
         reason = f"the readings allow any window of {words}: drive more edges, in other places of the sensor's period"
         return replace(answer, response=name, reason=reason)

@@ -22,6 +22,9 @@ FEWEST_CHANGES = 6
 LARGEST_STRAY_FRACTION = 0.1
 """Changes that stray from the comb by more than a tenth of its period (one sigma) keep none."""
 
+STRAY_WEIGHT = 0.001
+"""What a change that strays from the comb still counts."""
+
 READS_A_TICK = 1.5
 """Where values change at nearly each read, the reads are the ticks (stamped), or slower than these."""
 
@@ -150,5 +153,5 @@ def _line(numbers: Floats, time_s: Floats, width_s: Floats) -> tuple[float, floa
             return 0.0, 0.0
         slope = float(((numbers - middle) * (time_s - middle_s)) @ weight) / spread
         stray_s = np.abs(time_s - middle_s - slope * (numbers - middle))
-        weight = np.where(stray_s > 4.0 * float(np.median(stray_s)) + 1e-4, weight * 1e-3, weight)
+        weight = np.where(stray_s > 4.0 * float(np.median(stray_s)) + 1e-4, weight * STRAY_WEIGHT, weight)
     return slope, middle_s - slope * middle

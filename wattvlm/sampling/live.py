@@ -49,9 +49,12 @@ class LiveView:
         return self._settled and set(self._periods_ns) - self._models <= set(self._latest_ns)
 
     def is_past(self, time_ns: int, now_ns: int) -> bool:
-        """Every live channel has a reading (or a gap) later than a time, or two of its periods have gone by."""
+        """Every live channel has a reading (or a gap) later than a time, or two of its periods have gone by.
+
+        False while no channel is open yet and one may still come.
+        """
         self._look()
-        return all(
+        return (self._settled or bool(self._periods_ns)) and all(
             self._latest_ns.get(index, 0) > time_ns or now_ns > time_ns + 2 * period_ns + _SLACK_NS
             for index, period_ns in self._periods_ns.items()
         )
