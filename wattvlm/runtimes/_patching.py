@@ -18,6 +18,7 @@ class Patches:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._replaced: list[tuple[Any, str, Any, Any]] = []
+        self._set_aside: list[tuple[Any, str, Any, Any]] = []
 
     def replace(self, owner: Any, name: str, value: Any) -> None:
         """Set `owner.name`; remembers what `owner` itself held, which is nothing for an inherited attribute."""
@@ -29,14 +30,22 @@ class Patches:
     def restore(self) -> None:
         """Put back everything, newest first; what someone else replaced meanwhile stays theirs."""
         with self._lock:
+            self._set_aside.clear()
             while self._replaced:
-                owner, name, before, ours = self._replaced.pop()
-                if _own(owner, name) is not ours:
-                    continue
-                if before is _ABSENT:
-                    delattr(owner, name)
-                else:
-                    setattr(owner, name, before)
+                _put_back(*self._replaced.pop())
+
+    def set_aside(self, is_wanted: Callable[[Any], bool]) -> None:
+        """Put back for a while what was replaced by a wanted value."""
+        with self._lock:
+            self._set_aside += [each for each in reversed(self._replaced) if is_wanted(each[3]) and _put_back(*each)]
+
+    def replace_again(self) -> None:
+        """Undo `set_aside`, but not where someone else replaced the attribute meanwhile."""
+        with self._lock:
+            while self._set_aside:
+                owner, name, before, ours = self._set_aside.pop()
+                if _own(owner, name) is before:
+                    setattr(owner, name, ours)
 
     def wrap_methods(self, root: type, wraps: Mapping[str, WrapMethod]) -> None:
         """Wrap the named methods in `root` and each subclass that defines them itself, including classes to come."""
@@ -64,6 +73,17 @@ class Patches:
             method = own.get(name)
             if isinstance(method, FunctionType):
                 self.replace(cls, name, wrap(method))
+
+
+def _put_back(owner: Any, name: str, before: Any, ours: Any) -> bool:
+    """Whether the attribute is what it was again: what someone else replaced stays theirs."""
+    if _own(owner, name) is not ours:
+        return False
+    if before is _ABSENT:
+        delattr(owner, name)
+    else:
+        setattr(owner, name, before)
+    return True
 
 
 def _own(owner: Any, name: str) -> Any:

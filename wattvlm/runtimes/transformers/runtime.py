@@ -20,6 +20,7 @@ from wattvlm.trace import Mark, MarkSink
 if TYPE_CHECKING:
     from wattvlm.runtimes.transformers.device_time import StreamTimes
     from wattvlm.runtimes.transformers.observing import Observer
+    from wattvlm.runtimes.transformers.unseen import CompilerWatch
 
 SETTLE_PATIENCE_NS = 1_000_000_000
 
@@ -44,6 +45,7 @@ class TransformersRuntime:
         self._observer: Observer | None = None
         self._watched: list[ref[Any]] = []
         self._is_hidden = False
+        self._compiler: CompilerWatch | None = None
 
     def install(self, sink: MarkSink) -> None:
         with self._lock:
@@ -72,6 +74,9 @@ class TransformersRuntime:
                 return
             if self._arrivals is not None:
                 self._arrivals.stop()
+            if self._compiler is not None:
+                self._compiler.stop()
+                self._compiler = None
             self._patches.restore()
             if self._observer is not None:
                 self._observer.close()
@@ -114,7 +119,7 @@ class TransformersRuntime:
         self._patches.for_each_class(root, self._shielded(wrap_entries))
 
     def _on_dynamo(self, module: Any) -> None:
-        from wattvlm.runtimes.transformers.unseen import hide_own_frames
+        from wattvlm.runtimes.transformers.unseen import CompilerWatch, hide_own_frames
 
         optimized = module.OptimizedModule
         wrapped = self._followed().wrap_call(optimized.__call__, _is_pretrained_inside)
@@ -122,6 +127,7 @@ class TransformersRuntime:
         if not self._is_hidden:
             hide_own_frames(module.eval_frame.skip_code)
             self._is_hidden = True
+        self._compiler = CompilerWatch(getattr(module, "callback_handler", None), self._patches)
 
     def _on_generation(self, module: Any) -> None:
         observer, mixin = self._followed(), module.GenerationMixin
