@@ -8,16 +8,18 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from wattvlm.runtimes.transformers.discovery import Layout
-from wattvlm.runtimes.transformers.loose import class_of, entries_of, mapping_of
+from wattvlm.runtimes.transformers.loose import class_of, entries_of
 from wattvlm.runtimes.transformers.tree import ModuleTree
+from wattvlm.runtimes.transformers.weights import packed_weights, quantisation_of
 from wattvlm.trace import Fusion, ModelFacts
 
 _EXPERT_COUNTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
+_WRAPPERS = ("torch", "peft")
 _EXPERTS_USED = ("num_experts_per_tok", "moe_k", "moe_topk", "num_experts_per_token")
 
 
 def facts_of(root: Any, layout: Layout, tree: ModuleTree) -> ModelFacts:
-    """The facts of a torch module; parameters that modules share count once."""
+    """The facts of a torch module. Parameters that modules share count once; those in packed weights are unknown."""
     config = getattr(root, "config", None)
     sizes: dict[int, int] = {}
     dtypes: Counter[Any] = Counter()
@@ -27,24 +29,44 @@ def facts_of(root: Any, layout: Layout, tree: ModuleTree) -> ModelFacts:
             if parameter is not None and id(parameter) not in sizes:
                 sizes[id(parameter)] = size = _size(parameter)
                 dtypes[parameter.dtype] += size
-                devices[parameter.device] = None
+                devices[_runs_on(module, parameter)] = None
     encoders = [part.path for part in layout.parts if part.encodes]
     carriers = [part.path for part in layout.parts if not part.encodes]
     inner = [layout.inner_projector] if layout.inner_projector else []
     projector = _count_in(tree, [*carriers, *inner], sizes)
     total = sum(sizes.values())
+    is_seen = packed_weights(tree) is None
+    vision = _count_in(tree, encoders, sizes) - _count_in(tree, inner, sizes) if encoders else None
     return ModelFacts(
         name=_name(str(getattr(config, "name_or_path", "") or getattr(config, "_name_or_path", "") or "")),
-        class_name=class_of(root._modules.get("_orig_mod", root)).__name__,  # inside torch.compile's wrapper
-        parameters=total,
-        active_parameters=_active(tree, config, sizes),
-        vision_parameters=_count_in(tree, encoders, sizes) - _count_in(tree, inner, sizes) if encoders else None,
-        projector_parameters=projector if projector else None,
+        class_name=class_of(_inside_wrappers(root)).__name__,
+        parameters=total if is_seen else None,
+        active_parameters=_active(tree, config, sizes) if is_seen else None,
+        vision_parameters=vision if is_seen else None,
+        projector_parameters=(projector or None) if is_seen else None,
         dtype=str(dtypes.most_common(1)[0][0]).removeprefix("torch.") if dtypes else "",
-        quantisation=_quantisation(config),
+        quantisation=quantisation_of(config, tree),
         device=", ".join(str(device) for device in devices),
         fusion=_fusion(layout, tree),
     )
+
+
+def _inside_wrappers(root: Any) -> Any:
+    """The model in torch.compile's or peft's wrappers, which hold one module each."""
+    module = root
+    while class_of(module).__module__.partition(".")[0] in _WRAPPERS and len(module._modules) == 1:
+        (module,) = module._modules.values()
+    return root if module is None else module
+
+
+def _runs_on(module: Any, parameter: Any) -> Any:
+    """The parameter's device; of one that accelerate brings in for each call, the device that it is brought to."""
+    if parameter.device.type != "meta":
+        return parameter.device
+    device = getattr(entries_of(module).get("_hf_hook"), "execution_device", None)
+    if isinstance(device, int):  # accelerate's own way to say which accelerator
+        return f"cuda:{device}"
+    return parameter.device if device is None else device
 
 
 def _name(name_or_path: str) -> str:
@@ -81,17 +103,6 @@ def _active(tree: ModuleTree, config: Any, sizes: Mapping[int, int]) -> int | No
         return None
     in_experts = _count_in(tree, [path for path in tree.paths if path.rpartition(".")[2] == "experts"], sizes)
     return sum(sizes.values()) - round(in_experts * (1 - used / experts)) if in_experts else None
-
-
-def _quantisation(config: Any) -> str:
-    chosen: Any = getattr(config, "quantization_config", None)
-    if chosen is None:
-        return ""
-    entries = mapping_of(chosen) or entries_of(chosen)
-    method = entries.get("quant_method", class_of(chosen).__name__)
-    name = str(getattr(method, "value", method))
-    bits = entries.get("bits") or (4 if entries.get("_load_in_4bit") else 8 if entries.get("_load_in_8bit") else None)
-    return f"{name} {bits} bit" if bits else name
 
 
 def _fusion(layout: Layout, tree: ModuleTree) -> Fusion:

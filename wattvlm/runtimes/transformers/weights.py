@@ -1,0 +1,58 @@
+"""In what form a model's weights are held: quantised how, and out of sight where."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from wattvlm.runtimes.transformers.loose import class_of, entries_of, mapping_of
+from wattvlm.runtimes.transformers.tree import ModuleTree
+
+_PACKED = "_packed_params"
+"""Where torch's own quantised layers keep weight and bias as one object that is no parameter."""
+
+
+def packed_weights(tree: ModuleTree) -> Any:
+    """A module that holds packed weights, whose sizes no parameter tells; None if there is none."""
+    return next((module for path, module in tree if path.rpartition(".")[2] == _PACKED), None)
+
+
+def quantisation_of(config: Any, tree: ModuleTree) -> str:
+    """As the configuration names it, else as the weights show it ("torchao int8"); "" for weights held as they are."""
+    chosen: Any = getattr(config, "quantization_config", None)
+    if chosen is None:
+        return _by_packing(tree) or _by_tensors(tree)
+    entries = mapping_of(chosen) or entries_of(chosen)
+    method = entries.get("quant_method", class_of(chosen).__name__)
+    name = str(getattr(method, "value", method))
+    bits = entries.get("bits") or (4 if entries.get("_load_in_4bit") else 8 if entries.get("_load_in_8bit") else None)
+    return f"{name} {bits} bit" if bits else name
+
+
+def _by_packing(tree: ModuleTree) -> str:
+    packed = packed_weights(tree)
+    return "" if packed is None else f"torch {_short(getattr(packed, 'dtype', 'packed'))}"
+
+
+def _by_tensors(tree: ModuleTree) -> str:
+    """By the parameters that stand for narrower tensors inside them, as those of torchao and quanto do."""
+    found: Counter[str] = Counter()
+    for module in tree.modules:
+        for parameter in module._parameters.values():
+            package = class_of(parameter).__module__.partition(".")[0]
+            if package != "torch" and hasattr(parameter, "__tensor_flatten__"):
+                narrowest = _narrowest(parameter)
+                if narrowest is not None and narrowest.itemsize < parameter.dtype.itemsize:
+                    found[f"{package} {_short(narrowest)}"] += int(parameter.numel())
+    return found.most_common(1)[0][0] if found else ""
+
+
+def _narrowest(parameter: Any) -> Any:
+    """The dtype of the largest tensor inside, which holds the values; the others are scales."""
+    names, _ = parameter.__tensor_flatten__()
+    inner = [each for name in names if (each := getattr(parameter, name, None)) is not None]
+    return max(inner, key=lambda each: int(each.numel())).dtype if inner else None
+
+
+def _short(dtype: Any) -> str:
+    return str(dtype).removeprefix("torch.")
