@@ -15,9 +15,19 @@ import argparse
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 
 from benchmarks.simulated import goals, summary
-from benchmarks.simulated.cells import CALLS, HARDSHIPS, PREFILLS_MS, SENSORS, VARIATIONS, chosen, docs_sessions
+from benchmarks.simulated.cells import (
+    CALLS,
+    HARDSHIPS,
+    PREFILLS_MS,
+    RISES_NS,
+    SENSORS,
+    VARIATIONS,
+    chosen,
+    docs_sessions,
+)
 from benchmarks.simulated.results import collect
 from benchmarks.simulated.summary import Summary, rms, share, summaries
 from benchmarks.tables import show
@@ -25,6 +35,12 @@ from benchmarks.tables import show
 CONDITIONS = (
     "Simulated sessions; no figure is from a real board. Refused figures count with the middle of their bounds."
 )
+
+
+RAMPS_HEADER = (
+    "power", "sessions", "half-width % (median)", "caused by the phase: bias %", "covered %",
+    "between its marks: bias %", "covered %",
+)  # fmt: skip
 
 
 def run(options: Sequence[str] = ()) -> None:
@@ -51,6 +67,9 @@ def _show(found: Sequence[Summary]) -> None:
     varied = [row for each in found if each.cell.calls == 20 and not each.cell.hardship for row in _by_variation(each)]
     if varied:
         show("20 calls, by variation", ("sensor", "prefill", "variation", "sessions", "RMS %", "covered %"), varied)
+    ramps = [_ramps(each) for each in found if each.cell.hardship in RISES_NS]
+    if ramps:
+        show("Ramps: against joules between the marks", RAMPS_HEADER, ramps)
     show("Goals", goals.HEADER, goals.judged(found))
 
 
@@ -96,6 +115,15 @@ def _by_variation(cell: Summary) -> list[tuple[str, ...]]:
                 f"{100 * rms(own):.2f}", f"{100 * covered:.1f}",
             ))  # fmt: skip
     return rows
+
+
+def _ramps(cell: Summary) -> tuple[str, ...]:
+    marks_bias = fmean(each.marks_error for each in cell.found)
+    return (
+        HARDSHIPS[cell.cell.hardship], str(len(cell.found)), f"{100 * cell.half_width:.2f}", f"{100 * cell.bias:+.2f}",
+        f"{100 * cell.covered:.1f}", f"{100 * marks_bias:+.2f}",
+        f"{100 * share(cell.found, lambda each: each.marks_cover):.1f}",
+    )  # fmt: skip
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -13,14 +13,19 @@ CALLS = (1, 5, 20, 100)
 VARIATIONS = (0.0, 0.03, 0.1)
 """One sigma of power from call to call, one session after the other."""
 
-Hardship = Literal["", "marks", "limit", "noise"]
+Hardship = Literal["", "marks", "limit", "noise", "ramps-2ms", "ramps-5ms"]
 HARDSHIPS: dict[Hardship, str] = {
     "": "",
     "marks": "each boundary off by up to 3 ms on its own, unstated",
     "limit": "a prefill at 690 W of 700",
     "noise": "1 W of noise in each reading",
+    "ramps-2ms": "power rises with a time constant of 2 ms and falls with 1 ms",
+    "ramps-5ms": "power rises with a time constant of 5 ms and falls with 2.5 ms",
 }
 """What one kind of cell has beside the common conditions, in words."""
+
+RISES_NS: dict[Hardship, int] = {"ramps-2ms": 2 * NS_PER_MS, "ramps-5ms": 5 * NS_PER_MS}
+"""Time constants of power that follows its work late; it falls in half of the time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +79,7 @@ def all_cells() -> list[Cell]:
     cells = [Cell(sensor, prefill_ms, calls) for sensor in SENSORS for calls in CALLS for prefill_ms in PREFILLS_MS]
     cells += [Cell(sensor, ms, calls, "limit") for sensor in SENSORS for ms in (15, 45, 120) for calls in (1, 20)]
     cells += [Cell(sensor, ms, 20, "marks") for sensor in SENSORS for ms in (15, 45, 120)]
+    cells += [Cell("counter-100ms", 45, 20, hardship) for hardship in RISES_NS]
     cells += [
         Cell(name, ms, calls, "noise")
         for name, sensor in SENSORS.items()

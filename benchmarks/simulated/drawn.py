@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from benchmarks.simulated.cells import SENSORS, VARIATIONS, Cell
+from benchmarks.simulated.cells import RISES_NS, SENSORS, VARIATIONS, Cell
 from wattvlm.recording import Recording
 from wattvlm.testing import Script, ScriptedPhase, VirtualSensor, simulate
 from wattvlm.trace import DECODE, PREFILL, VISION_ENCODE, Mark
@@ -26,11 +26,13 @@ NEAR_THE_LIMIT = 690.0, 700.0
 class Session:
     """A recording whose Channel hides its period and window, and the truth.
 
-    truth_j: mean joules of its prefills as an ideal meter counts them. gain: what the sensor shows for each of them.
+    truth_j: mean joules of its prefills as an ideal meter counts them; where power follows its work late, those that
+    the prefill causes. between_marks_j: those between its marks. gain: what the sensor shows for each of them.
     """
 
     recording: Recording
     truth_j: float
+    between_marks_j: float
     gain: float
     limit_w: float
     variation: float
@@ -51,8 +53,11 @@ def session(cell: Cell, seed: int) -> Session:
     played = simulate(script, [sensor], chance.randrange(2**31))
     marks = _moved(played.recording.marks, cell, chance)
     hidden = replace(sensor.channel, update_period_ns=None, window_ns=None)
-    truth_j = sum(call[PREFILL] for call in played.truth_j["gpu"]) / cell.calls
-    return Session(replace(played.recording, channels=(hidden,), marks=marks), truth_j, gain, limit_w, variation)
+    truth_j, between_marks_j = (
+        sum(call[PREFILL] for call in of_calls["gpu"]) / cell.calls for of_calls in (played.caused_j, played.truth_j)
+    )
+    recording = replace(played.recording, channels=(hidden,), marks=marks)
+    return Session(recording, truth_j, between_marks_j, gain, limit_w, variation)
 
 
 def _script(cell: Cell, chance: random.Random, limit_w: float, gain: float, variation: float) -> Script:
@@ -81,6 +86,8 @@ def _script(cell: Cell, chance: random.Random, limit_w: float, gain: float, vari
         pause_ns=30 * NS_PER_MS,
         dither_ns=130 * NS_PER_MS,
         power_variation_fraction=variation,
+        rise_ns=RISES_NS.get(cell.hardship, 0),
+        fall_ns=RISES_NS.get(cell.hardship, 0) // 2,
     )
 
 

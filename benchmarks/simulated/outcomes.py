@@ -20,6 +20,8 @@ class Outcome:
     error, half_width, covers: against what an exact reader of this very board would say (its gain known).
     absolute_*: against an ideal meter. pooled: given by joint draws, not by bounds. refused: not resolved alone; the
     middle of its bounds stands for it. of_the_possible: width of the interval over that of [0, largest power].
+    marks_error, marks_cover: as error and covers, against the joules between the marks, which are others where power
+    follows its work late.
     """
 
     cell: str
@@ -34,6 +36,8 @@ class Outcome:
     pooled: bool
     refused: bool
     of_the_possible: float
+    marks_error: float = 0.0
+    marks_cover: bool = True
 
 
 def outcome(cell: Cell, seed: int) -> Outcome:
@@ -44,7 +48,7 @@ def outcome(cell: Cell, seed: int) -> Outcome:
     middle_j = claim.middle_j
     low_j, high_j = claim.interval_j
     least_j, most_j = claim.absolute_interval_j
-    shown_j = drawn.truth_j * drawn.gain
+    shown_j, marks_j = drawn.truth_j * drawn.gain, drawn.between_marks_j * drawn.gain
     possible_j = drawn.limit_w * cell.prefill_ms * NS_PER_MS / NS_PER_S
     return Outcome(
         cell.key,
@@ -59,6 +63,8 @@ def outcome(cell: Cell, seed: int) -> Outcome:
         not claim.is_bounds,
         not found.stands_alone,
         (high_j - low_j) / possible_j,
+        middle_j / marks_j - 1.0,
+        low_j <= marks_j <= high_j,
     )
 
 

@@ -33,7 +33,7 @@ def test_no_phase_passes_the_power_that_the_board_is_said_not_to_pass(hardship):
     for seed in range(12):
         drawn = session(Cell("counter-100ms", 120, 5, hardship), seed)
         readings = drawn.recording.readings["gpu-0/board"]
-        steps_j, steps_s = np.diff(readings.value), np.diff(readings.time_ns) / 1e9
+        steps_j, steps_s = np.diff(readings.value)[1:], np.diff(readings.time_ns)[1:] / 1e9  # the first read is no tick
         assert (steps_j <= drawn.limit_w * (steps_s + 0.01)).all()
 
 

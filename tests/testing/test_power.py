@@ -7,6 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wattvlm.testing import LoadFile, PowerCurve, append_load
+from wattvlm.testing.power import ramp_steps
+
+MS = 1_000_000
 
 segments = st.lists(st.tuples(st.floats(0.0, 1000.0), st.integers(1, 10**9)), min_size=1, max_size=8)
 
@@ -54,3 +57,24 @@ def test_load_files_are_those_of_the_virtual_nvml(tmp_path):
     append_load(file.path, [(20, 300.0)])
     assert file.path.read_bytes() == struct.pack("<qdqd", 10, 70.0, 20, 300.0)
     assert file.curve().steps == ((10, 70.0), (20, 300.0))
+
+
+@given(
+    from_w=st.floats(0.0, 700.0), to_w=st.floats(0.0, 700.0), ramp_ns=st.integers(1_000, 5 * MS),
+    duration_ns=st.integers(1, 100 * MS),
+)  # fmt: skip
+def test_a_ramp_of_the_first_order_misses_its_step_times_its_time_constant(from_w, to_w, ramp_ns, duration_ns):
+    steps, reached_w = ramp_steps("first order", from_w, to_w, ramp_ns, duration_ns)
+    found_j = PowerCurve(steps, before_w=from_w).energy_j(0, duration_ns)
+    late_j = (reached_w - from_w) * ramp_ns / 1e9
+    expected_j = to_w * duration_ns / 1e9 - late_j
+    assert found_j == pytest.approx(expected_j, abs=1e-4 * abs(to_w - from_w) * ramp_ns / 1e9 + 1e-9)
+
+
+def test_a_linear_ramp_misses_half_of_its_step_and_goes_on_from_where_it_was_cut():
+    steps, reached_w = ramp_steps("linear", 100.0, 500.0, 4 * MS, 10 * MS)
+    assert reached_w == 500.0
+    assert PowerCurve(steps).energy_j(0, 10 * MS) == pytest.approx(5.0 - 400.0 * 0.004 / 2)
+    steps, reached_w = ramp_steps("linear", 100.0, 500.0, 4 * MS, 1 * MS)
+    assert reached_w == pytest.approx(200.0)
+    assert PowerCurve(steps).energy_j(0, 1 * MS) == pytest.approx(0.15)

@@ -10,7 +10,7 @@ from wattvlm.host import Host
 from wattvlm.probes._virtual_sensors import VirtualSensor
 from wattvlm.recording import Recording
 from wattvlm.testing.machine import VirtualMachine
-from wattvlm.testing.power import PowerCurve
+from wattvlm.testing.power import PowerCurve, Ramp, ramp_steps
 from wattvlm.trace import PREFILL, PREPROCESS, Mark, MarkKind, ModelFacts, TokenCounts
 from wattvlm.units import NS_PER_MS, NS_PER_S
 
@@ -39,7 +39,8 @@ class Script:
     phases, and before the first and after the last. pause_ns + up to dither_ns at random: before each call.
     quiet_ns: before and after the block. idle_w, between_w: watts of each load in quiet, and in gaps and pauses. A
     load that a phase or a gap does not name draws its idle power there. power_variation_fraction,
-    duration_variation_fraction: one sigma from call to call.
+    duration_variation_fraction: one sigma from call to call. rise_ns, fall_ns: power does not step where work begins
+    and ends, but follows it late, by a time constant ("first order") or in a line of this length ("linear").
     ended: how the last call ends ("returned", "raised ...", or "" for a process that was killed inside it).
     """
 
@@ -53,6 +54,9 @@ class Script:
     quiet_ns: int = NS_PER_S
     power_variation_fraction: float = 0.0
     duration_variation_fraction: float = 0.0
+    rise_ns: int = 0
+    fall_ns: int = 0
+    ramp: Ramp = "first order"
     tokens: TokenCounts = field(default_factory=TokenCounts)
     images: int | None = None
     batch_size: int = 1
@@ -67,12 +71,15 @@ class Script:
 class Simulation:
     """A simulated Recording, and what really happened.
 
-    truth_j[load][call][part]: joules of a phase, of "call" (with its preprocess) and of "between phases".
-    block_j[load]: joules of the whole block. curves: the power curves by load.
+    truth_j[load][call][part]: joules of a phase, of "call" (with its preprocess) and of "between phases", each between
+    its marks. caused_j: the same, each with the joules that its work causes: what it draws once power has followed,
+    times its time. They differ where power has ramps. block_j[load]: joules of the whole block. curves: the power
+    curves by load.
     """
 
     recording: Recording
     truth_j: Mapping[str, tuple[Mapping[str, float], ...]]
+    caused_j: Mapping[str, tuple[Mapping[str, float], ...]]
     block_j: Mapping[str, float]
     curves: Mapping[str, PowerCurve]
 
@@ -96,9 +103,10 @@ def simulate(
     blind = [(start_ns + from_ns, start_ns + to_ns) for from_ns, to_ns in blind_ns]
     machine = VirtualMachine(play.curves, sensors, poll_ns=poll_ns, blind_ns=blind)
     recording = machine.record(start_ns, play.now_ns, play.marks, host=host)
-    truth_j = {load: tuple(play.truth_j(load)) for load in play.curves}
+    truth_j = {load: tuple(play.joules(curve)) for load, curve in play.curves.items()}
+    caused_j = {load: tuple(play.joules(curve)) for load, curve in play.asked.items()}
     block_j = {load: curve.energy_j(*play.block_ns) for load, curve in play.curves.items()}
-    return Simulation(recording, truth_j, block_j, play.curves)
+    return Simulation(recording, truth_j, caused_j, block_j, play.curves)
 
 
 class _Play:
@@ -113,6 +121,8 @@ class _Play:
         self._windows: list[dict[str, list[tuple[int, int]]]] = []
         loads = {*script.idle_w, *script.between_w, *(load for phase in script.phases for load in phase.power_w)}
         self.curves = {load: PowerCurve(before_w=script.idle_w.get(load, 0.0)) for load in sorted(loads)}
+        self.asked = {load: PowerCurve(before_w=curve.before_w) for load, curve in self.curves.items()}
+        self._reached_w = {load: curve.before_w for load, curve in self.curves.items()}
 
     def run(self) -> None:
         """The whole session."""
@@ -129,9 +139,8 @@ class _Play:
         self.block_ns = (begin_ns, self.now_ns)
         self._spend(script.idle_w, script.quiet_ns)
 
-    def truth_j(self, load: str) -> list[dict[str, float]]:
-        """Joules of each part of each call for one load."""
-        curve = self.curves[load]
+    def joules(self, curve: PowerCurve) -> list[dict[str, float]]:
+        """Joules of each part of each call on one curve."""
         return [
             {name: sum(curve.energy_j(*window) for window in windows) for name, windows in call.items()}
             for call in self._windows
@@ -198,8 +207,15 @@ class _Play:
                 self._mark("count", call_id, name, value=count, text=script.tokens.how.get(name, "scripted"))
 
     def _spend(self, power_w: Powers, duration_ns: int) -> None:
+        script = self._script
         for load, curve in self.curves.items():
-            curve.append(self.now_ns, power_w.get(load, self._script.idle_w.get(load, 0.0)))
+            asked_w = power_w.get(load, script.idle_w.get(load, 0.0))
+            self.asked[load].append(self.now_ns, asked_w)
+            from_w = self._reached_w[load]
+            ramp_ns = script.rise_ns if asked_w > from_w else script.fall_ns
+            steps, self._reached_w[load] = ramp_steps(script.ramp, from_w, asked_w, ramp_ns, duration_ns)
+            for after_ns, step_w in steps:
+                curve.append(self.now_ns + after_ns, step_w)
         self.now_ns += duration_ns
 
     def _mark(self, kind: MarkKind, call_id: int, name: str = "", *, value: float = 0.0, text: str = "") -> None:
