@@ -27,7 +27,7 @@ class Session:
     """A recording whose Channel hides its period and window, and the truth.
 
     truth_j: mean joules of its prefills as an ideal meter counts them; where power follows its work late, those that
-    the prefill causes. between_marks_j: those between its marks. gain: what the sensor shows for each of them.
+    its work causes. between_marks_j: those between its marks. gain: what the sensor shows for each of them.
     """
 
     recording: Recording

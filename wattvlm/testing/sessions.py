@@ -72,9 +72,9 @@ class Simulation:
     """A simulated Recording, and what really happened.
 
     truth_j[load][call][part]: joules of a phase, of "call" (with its preprocess) and of "between phases", each between
-    its marks. caused_j: the same, each with the joules that its work causes: what it draws once power has followed,
-    times its time. They differ where power has ramps. block_j[load]: joules of the whole block. curves: the power
-    curves by load.
+    its marks. caused_j: the same, each with the joules that its work causes. Where power has ramps, work draws its
+    power from a time constant (or half of a line) after its start until one after its end: these joules are those of
+    the ramps, and moved to whose they are. block_j[load]: joules of the whole block. curves: the power curves by load.
     """
 
     recording: Recording
@@ -103,8 +103,8 @@ def simulate(
     blind = [(start_ns + from_ns, start_ns + to_ns) for from_ns, to_ns in blind_ns]
     machine = VirtualMachine(play.curves, sensors, poll_ns=poll_ns, blind_ns=blind)
     recording = machine.record(start_ns, play.now_ns, play.marks, host=host)
-    truth_j = {load: tuple(play.joules(curve)) for load, curve in play.curves.items()}
-    caused_j = {load: tuple(play.joules(curve)) for load, curve in play.asked.items()}
+    truth_j = {load: tuple(play.truth_j(load)) for load in play.curves}
+    caused_j = {load: tuple(play.caused_j(load)) for load in play.curves}
     block_j = {load: curve.energy_j(*play.block_ns) for load, curve in play.curves.items()}
     return Simulation(recording, truth_j, caused_j, block_j, play.curves)
 
@@ -121,7 +121,9 @@ class _Play:
         self._windows: list[dict[str, list[tuple[int, int]]]] = []
         loads = {*script.idle_w, *script.between_w, *(load for phase in script.phases for load in phase.power_w)}
         self.curves = {load: PowerCurve(before_w=script.idle_w.get(load, 0.0)) for load in sorted(loads)}
-        self.asked = {load: PowerCurve(before_w=curve.before_w) for load, curve in self.curves.items()}
+        self._late = {load: PowerCurve(before_w=curve.before_w) for load, curve in self.curves.items()}
+        self._late_ns: dict[str, dict[int, int]] = {load: {} for load in self.curves}
+        self._last_step: dict[str, tuple[int, float, int]] = {}
         self._reached_w = {load: curve.before_w for load, curve in self.curves.items()}
 
     def run(self) -> None:
@@ -139,8 +141,20 @@ class _Play:
         self.block_ns = (begin_ns, self.now_ns)
         self._spend(script.idle_w, script.quiet_ns)
 
-    def joules(self, curve: PowerCurve) -> list[dict[str, float]]:
-        """Joules of each part of each call on one curve."""
+    def caused_j(self, load: str) -> list[dict[str, float]]:
+        """Joules that the work of each part of each call causes for one load."""
+        curve, late_ns = self._late[load], self._late_ns[load]
+        return [
+            {
+                name: sum(curve.energy_j(*(edge + late_ns.get(edge, 0) for edge in window)) for window in windows)
+                for name, windows in call.items()
+            }
+            for call in self._windows
+        ]
+
+    def truth_j(self, load: str) -> list[dict[str, float]]:
+        """Joules of each part of each call for one load."""
+        curve = self.curves[load]
         return [
             {name: sum(curve.energy_j(*window) for window in windows) for name, windows in call.items()}
             for call in self._windows
@@ -210,13 +224,24 @@ class _Play:
         script = self._script
         for load, curve in self.curves.items():
             asked_w = power_w.get(load, script.idle_w.get(load, 0.0))
-            self.asked[load].append(self.now_ns, asked_w)
             from_w = self._reached_w[load]
             ramp_ns = script.rise_ns if asked_w > from_w else script.fall_ns
+            self._step_late(load, asked_w, ramp_ns if script.ramp == "first order" else ramp_ns // 2)
             steps, self._reached_w[load] = ramp_steps(script.ramp, from_w, asked_w, ramp_ns, duration_ns)
             for after_ns, step_w in steps:
                 curve.append(self.now_ns + after_ns, step_w)
         self.now_ns += duration_ns
+
+    def _step_late(self, load: str, power_w: float, late_ns: int) -> None:
+        """What is asked for now comes in one step later, but not before what was asked for earlier."""
+        last_ns, last_w, last_late_ns = self._last_step.get(load, (self.now_ns, -1.0, 0))
+        if power_w == last_w:
+            self._late_ns[load][self.now_ns] = last_late_ns
+            return
+        at_ns = max(self.now_ns + late_ns, last_ns)
+        self._late[load].append(at_ns, power_w)
+        self._late_ns[load][self.now_ns] = at_ns - self.now_ns
+        self._last_step[load] = at_ns, power_w, at_ns - self.now_ns
 
     def _mark(self, kind: MarkKind, call_id: int, name: str = "", *, value: float = 0.0, text: str = "") -> None:
         self.marks.append(Mark(self.now_ns, kind, call_id, name, value=value, text=text))
