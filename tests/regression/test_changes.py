@@ -74,6 +74,12 @@ def test_counts_may_not_change_unless_a_threshold_allows_it_also_without_a_senso
         assert failed(summary(), after, "visual_input:80%") == {}
 
 
+def test_a_count_that_neither_run_knows_is_no_joule_that_was_missed() -> None:
+    without = replace(summary(), metrics={})
+    (check,) = check_changes(without, without, thresholds_of("visual_input:0"))
+    assert (check.kind, check.state) == ("count", "not checked")
+
+
 def test_a_count_that_is_no_longer_known_has_changed() -> None:
     after = summary()
     without = replace(after, metrics={name: each for name, each in after.metrics.items() if name != "output_tokens"})

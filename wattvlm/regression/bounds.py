@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from wattvlm.comparison import Expected
+from wattvlm.comparison import Expected, Kind
 from wattvlm.regression.summary import Metric, Summary
 from wattvlm.studies.compare import COUNTS, RATIOS
 
@@ -44,12 +44,21 @@ def unknown_metric(metric: str) -> str:
     return f"{metric!r} is no metric; there are {', '.join(METRICS)}, and <phase>_joules"
 
 
+def kind_of(metric: str) -> Kind:
+    """What a metric is of, by its name; also of one that was not measured."""
+    if "joules" in metric:
+        return "energy"
+    if metric == "output_tokens_per_s":
+        return "rate"
+    return "time" if metric.endswith("_s") else "count"
+
+
 def check_bounds(summary: Summary, bounds: Mapping[str, float]) -> Iterator[Check]:
     """Each bound held against what was measured: over it only where the whole 95 % interval is."""
     for name, bound in bounds.items():
         metric = one_name(name)
         measured = summary.metrics.get(metric)
-        kind = measured.kind if measured is not None else ("energy" if "joules" in metric else "count")
+        kind = kind_of(metric)
         reason = unchecked(summary, measured, kind)
         if reason or measured is None or measured.expected is None:
             yield Check(metric, kind, "not checked", reason)

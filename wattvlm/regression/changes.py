@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from wattvlm.comparison import Difference, Expected, Obstacle
-from wattvlm.regression.bounds import NO_SENSOR, Check, one_name, unchecked, unknown_metric
+from wattvlm.regression.bounds import NO_SENSOR, Check, kind_of, one_name, unchecked, unknown_metric
 from wattvlm.regression.summary import Metric, Summary
 from wattvlm.studies.comparable import obstacles_between
 from wattvlm.studies.compare import difference
@@ -61,7 +61,7 @@ def check_changes(before: Summary, after: Summary, thresholds: Sequence[Threshol
     for threshold in stated.values():
         metric = threshold.metric
         earlier, later = before.metrics.get(metric), after.metrics.get(metric)
-        kind = next((each.kind for each in (earlier, later) if each is not None), "energy")
+        kind = kind_of(metric)
         reason = "" if kind == "count" else _no_joules(before, after)
         reason = reason or ("" if found else unchecked(after, later, kind))
         if reason or kind == "count":
