@@ -67,6 +67,9 @@ def language_size(text: dict[str, Any], *, tied: bool) -> int:
 def test_llava_at_full_size_has_its_published_parameters(name, text, newline, billions):
     found = facts(name, CLIP, text)
     width = text["hidden_size"]
+    assert found.parameters is not None
+    assert found.vision_parameters is not None
+    assert found.projector_parameters is not None
     assert found.vision_parameters == encoder_size(CLIP, is_clip=True) == 303_507_456
     assert found.projector_parameters == 1024 * width + width + width**2 + width
     parts = found.vision_parameters + found.projector_parameters + language_size(text, tied=False)
@@ -76,6 +79,9 @@ def test_llava_at_full_size_has_its_published_parameters(name, text, newline, bi
 
 def test_paligemma_at_full_size_has_its_published_parameters():
     found = facts("PaliGemma", SIGLIP, GEMMA_2B, projection_dim=2048)
+    assert found.parameters is not None
+    assert found.vision_parameters is not None
+    assert found.projector_parameters is not None
     assert found.vision_parameters == encoder_size(SIGLIP, is_clip=False)
     assert found.vision_parameters / 1e9 == pytest.approx(0.413, abs=0.001)
     assert found.projector_parameters == 1152 * 2048 + 2048
