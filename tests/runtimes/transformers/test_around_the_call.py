@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from typing import Any
 
 import pytest
 import torch
@@ -88,7 +89,7 @@ def test_streams_in_two_threads_of_one_model_keep_their_words_and_their_calls_ap
         assert (call.images, call.tokens.visual_input) == (1, 16)
 
 
-class Pictures(torch.utils.data.Dataset):
+class Pictures(torch.utils.data.Dataset[Any]):
     """Each item is made in a process of the loader's own."""
 
     def __len__(self):
