@@ -42,6 +42,22 @@ class PartJoules:
             gains_j={board: np.array([gain_j]) for board, gain_j in gains_j.items()},
         )  # fmt: skip
 
+    def narrowed(
+        self, index: int, middle_j: float, ends_j: tuple[float, float], gains_j: Mapping[str, Floats]
+    ) -> PartJoules:
+        """One part alone, its bounds cut to others that hold as well; as it was where the two share nothing."""
+        least_j, most_j = self.bounds(index)
+        low_j, high_j = max(least_j, ends_j[0]), min(most_j, ends_j[1])
+        ticks = None if self.ticks is None else self.ticks[[index]]
+        if low_j > high_j:
+            return replace(
+                self, middle_j=self.middle_j[[index]], low_j=self.low_j[[index]], high_j=self.high_j[[index]],
+                least_j=self.least_j[[index]], most_j=self.most_j[[index]], ticks=ticks,
+                gains_j={board: gain_j[[index]] for board, gain_j in self.gains_j.items()},
+            )  # fmt: skip
+        low, high, middle = np.array([low_j]), np.array([high_j]), np.clip(np.array([middle_j]), low_j, high_j)
+        return PartJoules(self.method, middle, low, high, low, high, ticks, gains_j)
+
     def summed(self, groups: Sequence[Sequence[int]], divisor: float = 1.0) -> PartJoules:
         """New parts, each the sum of old ones over a divisor (ticks are not divided)."""
         owner = np.repeat(np.arange(len(groups)), [len(group) for group in groups])

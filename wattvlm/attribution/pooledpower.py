@@ -94,17 +94,12 @@ def power_draws(
 
     idle_rows: rows of time in which no phase runs.
     """
-    updates = updates_of(readings, curve.origin_ns)
-    if updates is None or len(updates) < FEWEST_ROWS or not _covers(updates, timeline, curve.origin_ns):
-        return None
-    if curve.channel.window_ns is None and _is_in_step(updates, timeline, curve.origin_ns):
-        return None
-    updates = _of_the_block(updates, timeline, curve.origin_ns)
-    if len(updates) < FEWEST_ROWS:
+    updates = usable_updates(curve, timeline, readings)
+    if updates is None or (curve.channel.window_ns is None and _is_in_step(updates, timeline, curve.origin_ns)):
         return None
     idle = np.isin(np.arange(len(timeline.kinds)), [*idle_rows, *range(timeline.rows, len(timeline.kinds))])
     problem = _Problem(timeline, updates, curve, idle)
-    kept = _spread(problem.likely(_responses(curve), curve.channel.window_ns is not None))
+    kept = _spread(problem.likely(responses_of(curve), curve.channel.window_ns is not None))
     found: list[PooledDraws] = []
     for setting in kept:
         own = pooled_draws(problem.chain(setting), curve.limit_w, idle_rows, seed)
@@ -117,6 +112,15 @@ def power_draws(
     lags = " to ".join(dict.fromkeys(format_ns(each / S_PER_NS) for each in (min(late_s), max(late_s))))
     words = f"{curve.channel.name} is taken for {words} ({known}), stamped {lags} late"
     return PowerDraws(_mixed(found, kept, np.random.default_rng(seed)), words)
+
+
+def usable_updates(curve: PowerCurve, timeline: Timeline, readings: Readings) -> Updates | None:
+    """The updates that saw the calls and nothing before the block; None where these are too few for that."""
+    updates = updates_of(readings, curve.origin_ns)
+    if updates is None or len(updates) < FEWEST_ROWS or not _covers(updates, timeline, curve.origin_ns):
+        return None
+    updates = _of_the_block(updates, timeline, curve.origin_ns)
+    return updates if len(updates) >= FEWEST_ROWS else None
 
 
 def _of_the_block(updates: Updates, timeline: Timeline, origin_ns: int) -> Updates:
@@ -155,7 +159,8 @@ def _is_in_step(updates: Updates, timeline: Timeline, origin_ns: int) -> bool:
     return bool(gap > max(by_chance, LARGEST_GAP))
 
 
-def _responses(curve: PowerCurve) -> list[Response]:
+def responses_of(curve: PowerCurve) -> list[Response]:
+    """The responses that the channel's facts allow: the stated window, or all that are known from the field."""
     if curve.channel.window_ns is not None:
         return [Boxcar(max(curve.channel.window_ns * S_PER_NS, SHORTEST_S))]
     return [*(Boxcar(window_s) for window_s in WINDOWS_S), *(FirstOrder(rise_s) for rise_s in RISES_S)]

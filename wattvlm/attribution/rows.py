@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from wattvlm.attribution.calls import CallWindows, call_windows, has_device_spans, outside_of, shared, sharing_of
 from wattvlm.attribution.domains import DomainCurves
+from wattvlm.attribution.fewcalls import FewCalls, few_calls, windows_of
 from wattvlm.attribution.gates import is_resolved, merge, sub_runs, unresolved_runs
 from wattvlm.attribution.joules import PartJoules, domain_joules
 from wattvlm.attribution.pooled import PooledRows, pooled_rows
@@ -114,6 +115,8 @@ def domain_rows(found: DomainCurves, layout: Layout, recording: Recording) -> Do
     known |= _pooled(known, [(name,) for name in (CALL, BETWEEN, *layout.order)], len(layout.calls))
     drawn = _drawn(found, layout, recording, known)
     known |= _with_draws(known, drawn, layout)
+    few = few_calls(found, layout.calls, BETWEEN, layout.block, recording)
+    known = _narrowed(known, few, layout)
     names = {index: tuple(n for n in layout.order if n in call.phases) for index, call in enumerate(layout.calls)}
     names[POOLED] = layout.order
     runs = {index: unresolved_runs(own, _Gate(known, index).single) for index, own in names.items()}
@@ -128,14 +131,16 @@ def domain_rows(found: DomainCurves, layout: Layout, recording: Recording) -> Do
         if index != POOLED
         for group in own
     }
-    known |= _looked_up(found, joined)
-    known |= _pooled(known, groups[POOLED], len(layout.calls))
+    summed = _looked_up(found, joined)
+    summed |= _pooled(known | summed, groups[POOLED], len(layout.calls))
+    known |= _narrowed(summed, few, layout)
     known |= _with_draws(known, drawn, layout)
     rows = {index: _rows(known, index, own, runs[index]) for index, own in names.items()}
     pooled = rows.pop(POOLED) if layout.calls else {}
     pooled = _with_scatter(pooled, found, layout, recording, drawn, known)
     lines = (drawn.line,) if drawn is not None and _has_draws(pooled) else ()
-    return DomainRows(tuple(rows.values()), pooled, *_other_rows(found, layout), lines)
+    lines = (few.line,) if few is not None else lines
+    return DomainRows(tuple(rows.values()), pooled, *_other_rows(found, layout, few), lines)
 
 
 def _drawn(found: DomainCurves, layout: Layout, recording: Recording, known: Found) -> PooledRows | None:
@@ -159,6 +164,18 @@ def _with_draws(known: Found, drawn: PooledRows | None, layout: Layout) -> Found
             pooled = joules.with_draws(draws_j, drawn.gains_of(names))
             if is_resolved(float(pooled.middle_j[0]), float(pooled.low_j[0]), float(pooled.high_j[0])):
                 found[index, group] = pooled, 0
+    return found
+
+
+def _narrowed(known: Found, few: FewCalls | None, layout: Layout) -> Found:
+    """The rows of few calls, where even powers inside phases narrow their bounds."""
+    if few is None:
+        return known
+    found: Found = {}
+    for (index, group), (joules, number) in known.items():
+        calls = layout.calls if index == POOLED else layout.calls[index : index + 1]
+        windows = windows_of(calls, group, CALL, BETWEEN)
+        found[index, group] = few.narrowed(joules, number, windows, len(calls)), 0
     return found
 
 
@@ -245,10 +262,14 @@ def _part_energy(
     return PartEnergy(together[0].energy(together[1]), covers, resolved, joules.bounds(number), joules.ticks_of(number))
 
 
-def _other_rows(found: DomainCurves, layout: Layout) -> tuple[PartEnergy, PartEnergy, dict[str, PartEnergy]]:
+def _other_rows(
+    found: DomainCurves, layout: Layout, few: FewCalls | None
+) -> tuple[PartEnergy, PartEnergy, dict[str, PartEnergy]]:
     """The block, its time outside of calls, and the user's own phases (means over their occurrences)."""
     windows: dict[Key, Stretches] = {(0, (BLOCK,)): layout.block, (0, (OUTSIDE,)): layout.outside}
     known = _looked_up(found, windows)
+    if few is not None:
+        known = {key: (few.narrowed(joules, number, [windows[key]], 1.0), 0) for key, (joules, number) in known.items()}
     for name, occurrences in layout.own_phases.items():
         each = domain_joules(found.curves, found.method, columns(list(occurrences)))
         known[0, (name,)] = each.summed([range(len(occurrences))], len(occurrences)), 0

@@ -1,0 +1,133 @@
+"""Bounds on the parts of fewer calls than are pooled, from power sensors, that even powers inside phases allow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from wattvlm.attribution.calls import CallWindows
+from wattvlm.attribution.domains import DomainCurves
+from wattvlm.attribution.joules import PartJoules, gain_error_j
+from wattvlm.attribution.pooled import DOMAIN_WORDS, FEWEST_CALLS
+from wattvlm.attribution.pooledpower import responses_of, usable_updates
+from wattvlm.attribution.power import PowerCurve
+from wattvlm.attribution.profile import Columns, Profile, ProfileProblem, columns_of, seconds_in
+from wattvlm.attribution.timeline import Timeline, timeline_of
+from wattvlm.attribution.windows import Stretches
+from wattvlm.recording import Recording
+from wattvlm.units import NS_PER_MS, S_PER_NS, format_ns
+
+MOST_SLACK_NS = NS_PER_MS
+"""Where a boundary is said to be off by more on its own, readings do not tell whose joules are beside it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Fitted:
+    """One power sensor: all solutions that fit its readings."""
+
+    curve: PowerCurve
+    columns: Columns
+    profile: Profile
+
+    @property
+    def words(self) -> str:
+        """What was taken of it, for a report."""
+        channel = self.curve.channel
+        known = "known" if channel.window_ns is not None else "found from the readings"
+        words = " or ".join(dict.fromkeys(response.words for response in self.profile.responses))
+        lags = " to ".join(dict.fromkeys(format_ns(lag_s / S_PER_NS) for lag_s in self.profile.lags_s))
+        return f"{channel.name} is taken for {words} ({known}), stamped {lags} late"
+
+
+@dataclass(frozen=True, slots=True)
+class FewCalls:
+    """The power sensors of a domain, each with all solutions that fit. line: the method, in words."""
+
+    fitted: tuple[_Fitted, ...]
+    line: str
+
+    def narrowed(self, joules: PartJoules, number: int, windows: Sequence[Stretches], divisor: float) -> PartJoules:
+        """One part with the joules of windows over a divisor, where even powers narrow what readings alone allow."""
+        middle_j = low_j = high_j = 0.0
+        gains_j = {board: np.zeros(1) for board in joules.gains_j}
+        for each in self.fitted:
+            seconds = seconds_in(each.columns, list(_flat(windows)), each.curve.origin_ns) / divisor
+            least_j, most_j = each.profile.ends(seconds)
+            own_j = float(seconds @ each.profile.best[: len(seconds)])
+            slack_j = each.curve.limit_w * _slack_s(windows) / divisor
+            middle_j, low_j, high_j = middle_j + own_j, low_j + least_j - slack_j, high_j + most_j + slack_j
+            gain_j = gain_error_j(each.curve.channel, np.array([own_j]), np.array([float(np.sum(seconds))]))
+            gains_j[each.curve.channel.board] = gains_j[each.curve.channel.board] + gain_j
+        return joules.narrowed(number, middle_j, (low_j, high_j), gains_j)
+
+
+def few_calls(
+    found: DomainCurves, calls: Sequence[CallWindows], between: str, block: Stretches, recording: Recording
+) -> FewCalls | None:
+    """All solutions for a domain of power sensors and one call to four; None where bounds for any curve are all."""
+    curves = [curve for curve in found.curves if isinstance(curve, PowerCurve)]
+    if len(curves) < len(found.curves) or found.method != "measured" or not 0 < len(calls) < FEWEST_CALLS:
+        return None
+    parts = [{**call.phases, between: call.between} for call in calls]
+    if any(not _is_sure(windows) for call in parts for windows in call.values()):
+        return None
+    timeline = timeline_of(parts, block, recording.start_ns, recording.end_ns, between)
+    if timeline is None:
+        return None
+    fitted: list[_Fitted] = []
+    for curve in curves:
+        own = _fitted(curve, timeline, between, recording)
+        if own is None:
+            return None
+        fitted.append(own)
+    return FewCalls(tuple(fitted), _line(found, fitted))
+
+
+def _fitted(curve: PowerCurve, timeline: Timeline, between: str, recording: Recording) -> _Fitted | None:
+    updates = usable_updates(curve, timeline, recording.readings[curve.channel.name])
+    if updates is None:
+        return None
+    columns = columns_of(timeline, between, curve.limit_w, curve.origin_ns)
+    is_known = curve.channel.window_ns is not None
+    problem = ProfileProblem(columns, updates, curve.channel.resolution_w or 0.0, is_known)
+    try:
+        profile = problem.solved(responses_of(curve))
+    except np.linalg.LinAlgError:  # readings so odd that no noise describes them: bounds hold all the same
+        return None
+    return None if profile is None else _Fitted(curve, columns, profile)
+
+
+def _is_sure(windows: Stretches) -> bool:
+    return all(
+        window.share == 1.0 and max(window.start_slack_ns, window.end_slack_ns) <= MOST_SLACK_NS for window in windows
+    )
+
+
+def _flat(windows: Sequence[Stretches]) -> Iterator[tuple[int, int]]:
+    for own in windows:
+        yield from ((window.start_ns, window.end_ns) for window in own)
+
+
+def _slack_s(windows: Sequence[Stretches]) -> float:
+    return sum(window.start_slack_ns + window.end_slack_ns for own in windows for window in own) * S_PER_NS
+
+
+def _line(found: DomainCurves, fitted: Sequence[_Fitted]) -> str:
+    words = DOMAIN_WORDS.get(found.domain, found.domain)
+    return "; ".join([
+        f"{words} phases: bounds hold for one power inside each phase (a long one may drift), and for any such powers "
+        "up to the largest that fit the readings at 95 %; power that swings inside a phase can lie outside of them. "
+        "Cure: five calls and more are pooled",
+        *(each.words for each in fitted),
+    ])  # fmt: skip
+
+
+def windows_of(calls: Sequence[CallWindows], names: Sequence[str], whole: str, between: str) -> list[Stretches]:
+    """The windows of parts in calls, where a call has them; the whole of a call and what is between have names too."""
+    found: list[Stretches] = []
+    for call in calls:
+        own: Mapping[str, Stretches] = {**call.phases, whole: call.whole, between: call.between}
+        found += [own[name] for name in names if name in own]
+    return found

@@ -1,0 +1,411 @@
+"""Bounds on joules of one call, or a few, from a power sensor: every solution that fits its readings.
+
+Each segment of a call draws a power of its own (a long one with a slope), time between phases one power, each stretch
+outside of calls its own; all lie in [0, limit]. A reading weighs them by the sensor's response (see `responses`). What
+a window of 1 s holds of a phase enters it at one tick and leaves it a window later, so a phase is seen twice, as sharp
+as the ticks are known. Lag and window are free as well: linear around the values in each cell of a grid.
+
+A solution fits where its misfit is within the 95 % threshold of the best one's, over all responses, lags and windows;
+bounds of a sum of joules are the hull of its ends over all of these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise, product
+
+import numpy as np
+
+from wattvlm.attribution.boundedfit import BoundedFit, bounded_fit
+from wattvlm.attribution.curve import TWO_SIDED_95
+from wattvlm.attribution.responses import Response
+from wattvlm.attribution.ticks import Floats, seconds_since
+from wattvlm.attribution.timeline import Indices, Timeline
+from wattvlm.attribution.updates import Updates
+from wattvlm.attribution.views import SLOPE_S
+from wattvlm.units import S_PER_NS
+
+LARGEST_LAG_S = 0.008
+"""Marks, stamps and windows are off against each other by up to this."""
+
+CELL_S = 0.0005
+"""The lag is linear in cells of this width to either side of their middle."""
+
+LARGEST_SCALE = 0.02
+"""A window that nobody states is linear in cells of this fraction to either side."""
+
+SLOPED_FROM_S = 0.25
+LARGEST_DRIFT_FRACTION = 0.25
+"""A segment this long may drift from end to end by this part of the largest power."""
+
+USUAL_IDLE_FRACTION, USUAL_DRIFT, USUAL_LAG_S = 0.1, 0.2, 0.003
+"""Of what fits about as well, the middle takes times without phases to be alike to 0.1 of the largest power (one
+sigma), drifts to be 0.2 of the largest, lags to be 3 ms. Bounds know nothing of this."""
+
+LEAST_NOISE_W, STAMP_STD_S = 0.03, 50e-6
+NOISES_W = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+JITTERS_S = (0.0, 0.0005, 0.001, 0.002)
+"""One sigma of readings and of ticks that is tried, beside these and what is known of them."""
+
+FEWEST_SPARE = 3
+"""So many more readings than unknowns are needed to tell noise."""
+
+LARGEST_MISFIT_FRACTION = 0.03
+"""Where readings differ from the best solution by more than this part of their swing, powers were not even."""
+
+LEAST_PERIODS = 3.0
+"""A memory of fewer periods than this is short."""
+
+ROUGH_FRACTION, FAR_SCALE, STEPS = 0.01, 0.05, 6
+"""Of the search for lag and window: noise in parts of the readings' swing, the longest step of a window, steps."""
+
+FAR_TIMES, FAR_MISFIT = 20.0, 400.0
+MOST_REFINED = 4
+NARROWEST_S = 1e-6
+
+MOST_LINEAR_AGAIN = 2
+"""So many cells that reach farthest are made linear around the powers at their ends, since lag times power is not."""
+EARLIER_S = 100.0
+"""Before the first segment and after the last, power is what it is in these."""
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Segments (M,) and the unknown power of each; sloped: which have a slope, the unknowns after the powers.
+
+    low_w, high_w: of powers, then of slopes (watts in SLOPE_S). usual (rows, unknowns): sums that are usually about
+    0, in their usual sizes: slopes, and what differs between times in which no phase runs.
+    """
+
+    start_s: Floats
+    end_s: Floats
+    owner: Indices
+    sloped: Indices
+    powers: int
+    low_w: Floats
+    high_w: Floats
+    usual: Floats
+
+    def weights(self, response: Response, tick_s: Floats) -> Floats:
+        """What readings whose windows end at ticks show of a watt of each unknown, (ticks, unknowns)."""
+        start_age_s = tick_s[:, None] - self.start_s
+        end_age_s = tick_s[:, None] - self.end_s
+        levels = response.reached(start_age_s) - response.reached(end_age_s)
+        found: Floats = levels @ np.asarray(self.owner[:, None] == np.arange(self.powers), np.float64)
+        start_age_s, end_age_s = start_age_s[:, self.sloped], end_age_s[:, self.sloped]
+        half_s = (self.end_s - self.start_s)[self.sloped] / 2
+        both = response.reached(start_age_s) + response.reached(end_age_s)
+        moments = response.reached_s(start_age_s) - response.reached_s(end_age_s) - half_s * both
+        return np.concatenate([found, moments / SLOPE_S], axis=1)
+
+
+def columns_of(timeline: Timeline, between: str, limit_w: float, origin_ns: int) -> Columns:
+    """The unknowns of a timeline. between: the name of the time between phases, which has one power throughout."""
+    start_s, end_s = seconds_since(origin_ns, timeline.start_ns), seconds_since(origin_ns, timeline.end_ns)
+    shared = timeline.kinds.index(between) if between in timeline.kinds else -1
+    is_shared = timeline.kind == shared
+    keys = np.where(is_shared, -1, np.arange(len(start_s)))
+    _, owner = np.unique(keys, return_inverse=True)
+    sloped = np.flatnonzero((timeline.row >= 0) & ~is_shared & (end_s - start_s >= SLOPED_FROM_S))
+    steepest_w = LARGEST_DRIFT_FRACTION * limit_w * SLOPE_S / (end_s - start_s)[sloped]
+    powers = int(np.max(owner)) + 1
+    start_s[0] -= EARLIER_S
+    end_s[-1] += EARLIER_S
+    idle = np.unique(owner[(timeline.row < 0) | is_shared])
+    return Columns(
+        start_s, end_s, owner.astype(np.int64), sloped.astype(np.int64), powers,
+        np.concatenate([np.zeros(powers), -steepest_w]), np.concatenate([np.full(powers, limit_w), steepest_w]),
+        _usual(idle, powers, limit_w, steepest_w),
+    )  # fmt: skip
+
+
+def _usual(idle: Indices, powers: int, limit_w: float, steepest_w: Floats) -> Floats:
+    from_mean = np.eye(len(idle)) - 1.0 / len(idle)
+    of_idle = np.zeros((len(idle), powers + len(steepest_w)))
+    of_idle[:, idle] = from_mean / (USUAL_IDLE_FRACTION * limit_w)
+    of_slopes = np.zeros((len(steepest_w), powers + len(steepest_w)))
+    of_slopes[:, powers:] = np.diag(1.0 / (USUAL_DRIFT * steepest_w))
+    return np.concatenate([of_idle, of_slopes])
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A response and a cell of lags (its middle, and how far it reaches), with powers around which all is linear."""
+
+    response: Response
+    lag_s: float
+    reach_s: float
+    unknown_w: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    """A place and the fit of powers, lag and window in it."""
+
+    place: _Place
+    fit: BoundedFit
+
+    @property
+    def found(self) -> _Place:
+        """The place that the fit points at."""
+        size = len(self.place.unknown_w)
+        off_s, *scale = (float(each) for each in self.fit.best[size:])
+        response = self.place.response.scaled(1.0 + scale[0]) if scale else self.place.response
+        return replace(
+            self.place, response=response, lag_s=self.place.lag_s + off_s, unknown_w=self.fit.best[:size]
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileProblem:
+    """A power sensor's updates and what may have drawn them. is_known: the response is stated."""
+
+    columns: Columns
+    updates: Updates
+    resolution_w: float
+    is_known: bool
+
+    def solved(self, responses: Sequence[Response]) -> Profile | None:
+        """All solutions that fit; None where there are too few readings, or none fits with even powers."""
+        spare = len(self.updates) - self._powers - (1 if self.is_known else 2)
+        if spare < FEWEST_SPARE:
+            return None
+        swing_w = float(np.ptp(self.updates.value))
+        rough_w2 = np.full(len(self.updates), (ROUGH_FRACTION * swing_w) ** 2 + LEAST_NOISE_W**2)
+        started = _near_the_best([self._started(response, rough_w2) for response in responses])
+        rough = _near_the_best([self._settled(each, rough_w2) for each in started])
+        noise_w2 = self._noise_w2(rough[0].found)
+        refined = [self._refined(each, noise_w2) for each in rough[:MOST_REFINED]]
+        refined.sort(key=lambda cells: _least(cells).fit.misfit)
+        noise_w2 = self._noise_w2(_least(refined[0]).found)
+        cells = [cell for each in refined for cell in self._cells(_least(each).found, noise_w2)]
+        best = _least(cells)
+        threshold = best.fit.misfit + max(best.fit.misfit / spare, 1.0) * t_95(spare) ** 2
+        fitting = [cell for cell in cells if cell.fit.misfit <= threshold]
+        if self._off_w(best, noise_w2) > LARGEST_MISFIT_FRACTION * swing_w or not self._is_told(fitting):
+            return None
+        usual = [(self._usual_fit(cell.place, noise_w2), cell.fit) for cell in fitting]
+        middle = _nearest_that_fits(*min(usual, key=lambda each: each[0].misfit), threshold)
+        return Profile(self, tuple(fitting), noise_w2, threshold, middle[: self._powers])
+
+    @property
+    def _powers(self) -> int:
+        return len(self.columns.low_w)
+
+    def _is_told(self, fitting: Sequence[_Cell]) -> bool:
+        """False where only a lag at the end of what is possible fits, or where a short memory does that nobody states.
+
+        Which moments a window shorter than its period saw, one call cannot tell from what they drew.
+        """
+        if all(abs(cell.found.lag_s) > LARGEST_LAG_S - CELL_S for cell in fitting):
+            return False
+        least_s = LEAST_PERIODS * float(np.median(np.diff(self.updates.time_s)))
+        return self.is_known or all(cell.place.response.reach_s >= least_s for cell in fitting)
+
+    def _started(self, response: Response, noise_w2: Floats) -> _Cell:
+        """The lag that fits a response best."""
+        lags = np.arange(-LARGEST_LAG_S, LARGEST_LAG_S + CELL_S, 4 * CELL_S)
+        places = [_Place(response, float(lag_s), CELL_S, np.zeros(self._powers)) for lag_s in lags]
+        return _least([_Cell(place, self._fit_of_powers(place, noise_w2)) for place in places])
+
+    def _settled(self, cell: _Cell, noise_w2: Floats) -> _Cell:
+        """The lag, and the window near a response's, that fit best."""
+        place = replace(cell.place, unknown_w=cell.fit.best)
+        for _ in range(STEPS):
+            cell = self.fitted(replace(place, reach_s=2 * CELL_S), noise_w2, FAR_SCALE)
+            place = cell.found
+            place = replace(place, lag_s=float(np.clip(place.lag_s, -LARGEST_LAG_S, LARGEST_LAG_S)))
+        return cell
+
+    def _refined(self, cell: _Cell, noise_w2: Floats) -> list[_Cell]:
+        """The cells of a response, its window moved to where it fits best."""
+        cells = self._cells(cell.found, noise_w2)
+        for _ in range(0 if self.is_known else STEPS // 2):
+            before = _least(cells)
+            cells = self._cells(before.found, noise_w2)
+            if _least(cells).fit.misfit > before.fit.misfit - 0.01:
+                break
+        return cells
+
+    def _cells(self, near: _Place, noise_w2: Floats) -> list[_Cell]:
+        """Fits in all cells of the lag for one response: these end where a boundary meets the end of a window."""
+        times_s = np.concatenate([self.columns.start_s, self.columns.end_s[-1:]])
+        ages_s = self.updates.time_s[:, None] - times_s
+        meet_s = np.ravel(np.stack([ages_s, ages_s - near.response.reach_s]))
+        meet_s = meet_s[np.abs(meet_s) < LARGEST_LAG_S]
+        even_s = np.arange(-LARGEST_LAG_S, LARGEST_LAG_S + CELL_S, 2 * CELL_S)
+        ends_s = np.unique(np.concatenate([even_s, meet_s]))
+        ends_s = ends_s[np.concatenate([[True], np.diff(ends_s) > NARROWEST_S])]
+        return [
+            self._at(replace(near, lag_s=float(one_s + two_s) / 2, reach_s=float(two_s - one_s) / 2), noise_w2)
+            for one_s, two_s in pairwise(ends_s)
+        ]
+
+    def _at(self, place: _Place, noise_w2: Floats) -> _Cell:
+        """The fit in a cell, linear around the powers that fit best there."""
+        unknown_w = self._fit_of_powers(place, noise_w2).best
+        first = self.fitted(replace(place, unknown_w=unknown_w), noise_w2)
+        return self.fitted(replace(place, unknown_w=first.found.unknown_w), noise_w2)
+
+    def fitted(self, place: _Place, noise_w2: Floats, scale: float = LARGEST_SCALE) -> _Cell:
+        """The fit of powers, lag and window in a cell, linear around the place's powers."""
+        return _Cell(place, bounded_fit(*self._linear(place, noise_w2, scale)))
+
+    def _fit_of_powers(self, place: _Place, noise_w2: Floats) -> BoundedFit:
+        root_w = np.sqrt(noise_w2)
+        design = self.columns.weights(place.response, self._tick_s(place)) / root_w[:, None]
+        return bounded_fit(design, self.updates.value / root_w, self.columns.low_w, self.columns.high_w)
+
+    def _usual_fit(self, place: _Place, noise_w2: Floats) -> BoundedFit:
+        """The fit with what is usual as further readings."""
+        design, values, low, high = self._linear(place, noise_w2, LARGEST_SCALE)
+        usual = np.zeros((len(self.columns.usual) + 1, design.shape[1]))
+        usual[:-1, : self._powers] = self.columns.usual
+        usual[-1, self._powers] = 1.0 / USUAL_LAG_S
+        wanted = np.zeros(len(usual))
+        wanted[-1] = -place.lag_s / USUAL_LAG_S
+        return bounded_fit(np.concatenate([design, usual]), np.concatenate([values, wanted]), low, high)
+
+    def _linear(self, place: _Place, noise_w2: Floats, scale: float) -> tuple[Floats, Floats, Floats, Floats]:
+        """(design, values, low, high) of powers, lag and window around a place, rows in sigmas."""
+        extra, ends = [self._by_lag(place)], [place.reach_s]
+        if not self.is_known:
+            extra.append(self._by_scale(place))
+            ends.append(scale)
+        design = self.columns.weights(place.response, self._tick_s(place))
+        root_w = np.sqrt(noise_w2)
+        full: Floats = np.concatenate([design, np.stack(extra, axis=1)], axis=1) / root_w[:, None]
+        low, high = np.concatenate([self.columns.low_w, -np.array(ends)]), np.concatenate([self.columns.high_w, ends])
+        return full, np.asarray(self.updates.value / root_w, np.float64), low, high
+
+    def _tick_s(self, place: _Place, later_s: float = 0.0) -> Floats:
+        return self.updates.time_s - (place.lag_s + later_s)
+
+    def _by_lag(self, place: _Place) -> Floats:
+        step_s = max(place.reach_s / 2, NARROWEST_S)
+        later = self.columns.weights(place.response, self._tick_s(place, step_s))
+        earlier = self.columns.weights(place.response, self._tick_s(place, -step_s))
+        return np.asarray((later - earlier) @ place.unknown_w / (2 * step_s), np.float64)
+
+    def _by_scale(self, place: _Place) -> Floats:
+        step = 1e-4
+        longer = self.columns.weights(place.response.scaled(1 + step), self._tick_s(place))
+        shorter = self.columns.weights(place.response.scaled(1 - step), self._tick_s(place))
+        return np.asarray((longer - shorter) @ place.unknown_w / (2 * step), np.float64)
+
+    def _noise_w2(self, place: _Place) -> Floats:
+        """The likeliest variance of each reading, from what is left over: of its own, and of its tick."""
+        place = replace(place, reach_s=CELL_S / 4)
+        slope_w2 = self._by_lag(place) ** 2
+        ticks_s2 = STAMP_STD_S**2 + self.updates.std_s**2
+        least_w2 = LEAST_NOISE_W**2 + self.resolution_w**2 / 12 + ticks_s2 * slope_w2
+        jitters_s = JITTERS_S if np.any(self.updates.std_s) else JITTERS_S[:1]
+        found: list[tuple[float, Floats]] = []
+        for noise_w, jitter_s in product(NOISES_W, jitters_s):
+            noise_w2 = least_w2 + noise_w**2 + jitter_s**2 * slope_w2
+            fit = self.fitted(place, noise_w2).fit
+            _, curved = np.linalg.slogdet(fit.curvature)
+            found.append((float(np.sum(np.log(noise_w2))) + float(curved) + fit.misfit, noise_w2))
+        return min(found, key=lambda each: each[0])[1]
+
+    def _off_w(self, cell: _Cell, noise_w2: Floats) -> float:
+        """How much readings differ from a fit, one sigma."""
+        design, values, _, _ = self._linear(cell.place, noise_w2, LARGEST_SCALE)
+        off_w = (values - design @ cell.fit.best) * np.sqrt(noise_w2)
+        return float(np.sqrt(np.sum(off_w**2) / max(len(off_w) - len(cell.fit.best), 1)))
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """All solutions that fit: cells of the lag with a misfit up to the threshold. best: the solution in the middle.
+
+    known: the ends of sums that were asked for.
+    """
+
+    problem: ProfileProblem
+    cells: tuple[_Cell, ...]
+    noise_w2: Floats
+    threshold: float
+    best: Floats
+    known: dict[bytes, tuple[float, float]] = field(default_factory=dict[bytes, tuple[float, float]])
+
+    @property
+    def responses(self) -> tuple[Response, ...]:
+        """Those that fit."""
+        return tuple(dict.fromkeys(cell.place.response for cell in self.cells))
+
+    @property
+    def lags_s(self) -> tuple[float, float]:
+        """From the least to the largest lag that fits."""
+        ends_s = [cell.place.lag_s + side * cell.place.reach_s for cell in self.cells for side in (-1, 1)]
+        return min(ends_s), max(ends_s)
+
+    def ends(self, weights: Floats) -> tuple[float, float]:
+        """The least and the largest sum of unknown powers with weights, over all solutions that fit."""
+        key = weights.tobytes()
+        if key not in self.known:
+            self.known[key] = -self._most(-weights), self._most(weights)
+        return self.known[key]
+
+    def _most(self, weights: Floats) -> float:
+        wide = np.concatenate([weights, np.zeros(len(self.cells[0].fit.low) - len(weights))])
+        beyond = [(cell.fit.beyond(wide, self.threshold), number) for number, cell in enumerate(self.cells)]
+        found: list[tuple[float, int]] = []
+        for reach, number in sorted(beyond, reverse=True):
+            if found and reach <= max(found)[0]:
+                break
+            found.append((float(wide @ self.cells[number].fit.furthest(wide, self.threshold)), number))
+        farthest = sorted(found, reverse=True)[:MOST_LINEAR_AGAIN]
+        return max([most for most, _ in farthest] + [self._again(self.cells[number], wide) for _, number in farthest])
+
+    def _again(self, cell: _Cell, wide: Floats) -> float:
+        """The largest sum in a cell, linear around the powers that it has there."""
+        end = cell.fit.furthest(wide, self.threshold)
+        around = replace(cell.place, unknown_w=end[: len(cell.place.unknown_w)])
+        again = self.problem.fitted(around, self.noise_w2)
+        if again.fit.misfit > self.threshold:
+            return -np.inf
+        return float(wide @ again.fit.furthest(wide, self.threshold))
+
+
+def _near_the_best(cells: Sequence[_Cell]) -> list[_Cell]:
+    """The best cell first; without those that the search need not look at again."""
+    ordered = sorted(cells, key=lambda cell: cell.fit.misfit)
+    return [cell for cell in ordered if cell.fit.misfit <= FAR_TIMES * ordered[0].fit.misfit + FAR_MISFIT]
+
+
+def _nearest_that_fits(usual: BoundedFit, fit: BoundedFit, threshold: float) -> Floats:
+    """The usual solution, or where that does not fit the one on the way to it from the best that just does."""
+    share = 1.0
+    while share > NARROWEST_S:
+        found = fit.best + share * (usual.best - fit.best)
+        if fit.misfit_of(found) <= threshold:
+            return found
+        share /= 2
+    return fit.best
+
+
+def _least(cells: Sequence[_Cell]) -> _Cell:
+    return min(cells, key=lambda cell: cell.fit.misfit)
+
+
+def t_95(degrees: int) -> float:
+    """The two-sided 95 % quantile of Student's t, by its expansion in 1 / degrees (0.3 % off at 3)."""
+    z = TWO_SIDED_95
+    return (
+        z
+        + (z**3 + z) / (4 * degrees)
+        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * degrees**2)
+        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * degrees**3)
+    )
+
+
+def seconds_in(columns: Columns, windows_ns: Sequence[tuple[int, int]], origin_ns: int) -> Floats:
+    """Joules of a watt of each power within windows of time (starts and ends)."""
+    seconds = np.zeros(columns.powers)
+    for start_ns, end_ns in windows_ns:
+        start_s, end_s = (start_ns - origin_ns) * S_PER_NS, (end_ns - origin_ns) * S_PER_NS
+        inside_s = np.minimum(columns.end_s, end_s) - np.maximum(columns.start_s, start_s)
+        seconds += np.bincount(columns.owner, np.maximum(inside_s, 0.0), columns.powers)
+    return seconds
