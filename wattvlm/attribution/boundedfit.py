@@ -99,19 +99,19 @@ def bounded_fit(design: Floats, values: Floats, low: Floats, high: Floats) -> Bo
     free: Floats = np.asarray(np.linalg.solve(root, triangle[:-1, -1]), np.float64) * scale
     root = np.asarray(root / scale, np.float64)
     curvature = np.asarray(np.transpose(root) @ root, np.float64)
-    best = minimum_in_box(curvature, curvature @ free, low, high, np.clip(free, low, high))
+    best = minimum_in_box(curvature, curvature @ free, low, high, free)
     return BoundedFit(free, root, curvature, float(triangle[-1, -1]) ** 2, low, high, best)
 
 
 def minimum_in_box(curvature: Floats, moment: Floats, low: Floats, high: Floats, start: Floats) -> Floats:
     """The x in [low, high] with the least x' curvature x / 2 - moment' x, by an active set from a start in the box."""
-    found = np.clip(start, low, high)
+    found: Floats = np.minimum(np.maximum(start, low), high)
     held: NDArray[np.bool_] = (found <= low) | (found >= high)
     for _ in range(20 * len(found) + 20):
         free = ~held
-        wanted = found.copy()
+        wanted: Floats = np.array(found)
         if np.any(free):
-            rest = moment[free] - curvature[np.ix_(free, held)] @ found[held]
+            rest: Floats = moment[free] - curvature[np.ix_(free, held)] @ found[held]
             wanted[free] = np.linalg.solve(curvature[np.ix_(free, free)], rest)
         step = wanted - found
         with np.errstate(divide="ignore", invalid="ignore"):

@@ -9,11 +9,12 @@ import numpy as np
 
 from wattvlm.attribution.calls import CallWindows
 from wattvlm.attribution.domains import DomainCurves
+from wattvlm.attribution.evenpowers import Columns, columns_of, seconds_in
 from wattvlm.attribution.joules import PartJoules, gain_error_j
 from wattvlm.attribution.pooled import DOMAIN_WORDS, FEWEST_CALLS
 from wattvlm.attribution.pooledpower import responses_of, usable_updates
 from wattvlm.attribution.power import PowerCurve
-from wattvlm.attribution.profile import Columns, Profile, ProfileProblem, columns_of, seconds_in
+from wattvlm.attribution.profile import Profile, ProfileProblem
 from wattvlm.attribution.timeline import Timeline, timeline_of
 from wattvlm.attribution.windows import Stretches
 from wattvlm.recording import Recording

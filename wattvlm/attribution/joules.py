@@ -55,7 +55,7 @@ class PartJoules:
                 least_j=self.least_j[[index]], most_j=self.most_j[[index]], ticks=ticks,
                 gains_j={board: gain_j[[index]] for board, gain_j in self.gains_j.items()},
             )  # fmt: skip
-        low, high, middle = np.array([low_j]), np.array([high_j]), np.clip(np.array([middle_j]), low_j, high_j)
+        low, high, middle = np.array([low_j]), np.array([high_j]), np.array([max(low_j, min(middle_j, high_j))])
         return PartJoules(self.method, middle, low, high, low, high, ticks, gains_j)
 
     def summed(self, groups: Sequence[Sequence[int]], divisor: float = 1.0) -> PartJoules:

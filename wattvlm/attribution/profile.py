@@ -19,12 +19,10 @@ import numpy as np
 
 from wattvlm.attribution.boundedfit import BoundedFit, bounded_fit
 from wattvlm.attribution.curve import TWO_SIDED_95
+from wattvlm.attribution.evenpowers import Columns
 from wattvlm.attribution.responses import Response
-from wattvlm.attribution.ticks import Floats, seconds_since
-from wattvlm.attribution.timeline import Indices, Timeline
+from wattvlm.attribution.ticks import Floats
 from wattvlm.attribution.updates import Updates
-from wattvlm.attribution.views import SLOPE_S
-from wattvlm.units import S_PER_NS
 
 LARGEST_LAG_S = 0.008
 """Marks, stamps and windows are off against each other by up to this."""
@@ -35,13 +33,8 @@ CELL_S = 0.0005
 LARGEST_SCALE = 0.02
 """A window that nobody states is linear in cells of this fraction to either side."""
 
-SLOPED_FROM_S = 0.25
-LARGEST_DRIFT_FRACTION = 0.25
-"""A segment this long may drift from end to end by this part of the largest power."""
-
-USUAL_IDLE_FRACTION, USUAL_DRIFT, USUAL_LAG_S = 0.1, 0.2, 0.003
-"""Of what fits about as well, the middle takes times without phases to be alike to 0.1 of the largest power (one
-sigma), drifts to be 0.2 of the largest, lags to be 3 ms. Bounds know nothing of this."""
+USUAL_LAG_S = 0.003
+"""The middle takes the smaller of two lags that fit about as well; bounds know nothing of this."""
 
 LEAST_NOISE_W, STAMP_STD_S = 0.03, 50e-6
 NOISES_W = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
@@ -66,67 +59,6 @@ NARROWEST_S = 1e-6
 
 MOST_LINEAR_AGAIN = 2
 """So many cells that reach farthest are made linear around the powers at their ends, since lag times power is not."""
-EARLIER_S = 100.0
-"""Before the first segment and after the last, power is what it is in these."""
-
-
-@dataclass(frozen=True, slots=True)
-class Columns:
-    """Segments (M,) and the unknown power of each; sloped: which have a slope, the unknowns after the powers.
-
-    low_w, high_w: of powers, then of slopes (watts in SLOPE_S). usual (rows, unknowns): sums that are usually about
-    0, in their usual sizes: slopes, and what differs between times in which no phase runs.
-    """
-
-    start_s: Floats
-    end_s: Floats
-    owner: Indices
-    sloped: Indices
-    powers: int
-    low_w: Floats
-    high_w: Floats
-    usual: Floats
-
-    def weights(self, response: Response, tick_s: Floats) -> Floats:
-        """What readings whose windows end at ticks show of a watt of each unknown, (ticks, unknowns)."""
-        start_age_s = tick_s[:, None] - self.start_s
-        end_age_s = tick_s[:, None] - self.end_s
-        levels = response.reached(start_age_s) - response.reached(end_age_s)
-        found: Floats = levels @ np.asarray(self.owner[:, None] == np.arange(self.powers), np.float64)
-        start_age_s, end_age_s = start_age_s[:, self.sloped], end_age_s[:, self.sloped]
-        half_s = (self.end_s - self.start_s)[self.sloped] / 2
-        both = response.reached(start_age_s) + response.reached(end_age_s)
-        moments = response.reached_s(start_age_s) - response.reached_s(end_age_s) - half_s * both
-        return np.concatenate([found, moments / SLOPE_S], axis=1)
-
-
-def columns_of(timeline: Timeline, between: str, limit_w: float, origin_ns: int) -> Columns:
-    """The unknowns of a timeline. between: the name of the time between phases, which has one power throughout."""
-    start_s, end_s = seconds_since(origin_ns, timeline.start_ns), seconds_since(origin_ns, timeline.end_ns)
-    shared = timeline.kinds.index(between) if between in timeline.kinds else -1
-    is_shared = timeline.kind == shared
-    keys = np.where(is_shared, -1, np.arange(len(start_s)))
-    _, owner = np.unique(keys, return_inverse=True)
-    sloped = np.flatnonzero((timeline.row >= 0) & ~is_shared & (end_s - start_s >= SLOPED_FROM_S))
-    steepest_w = LARGEST_DRIFT_FRACTION * limit_w * SLOPE_S / (end_s - start_s)[sloped]
-    powers = int(np.max(owner)) + 1
-    start_s[0] -= EARLIER_S
-    end_s[-1] += EARLIER_S
-    idle = np.unique(owner[(timeline.row < 0) | is_shared])
-    return Columns(
-        start_s, end_s, owner.astype(np.int64), sloped.astype(np.int64), powers,
-        np.concatenate([np.zeros(powers), -steepest_w]), np.concatenate([np.full(powers, limit_w), steepest_w]),
-        _usual(idle, powers, limit_w, steepest_w),
-    )  # fmt: skip
-
-
-def _usual(idle: Indices, powers: int, limit_w: float, steepest_w: Floats) -> Floats:
-    from_mean = np.eye(len(idle)) - 1.0 / len(idle)
-    of_idle = np.zeros((len(idle), powers + len(steepest_w)))
-    of_idle[:, idle] = from_mean / (USUAL_IDLE_FRACTION * limit_w)
-    of_slopes = np.zeros((len(steepest_w), powers + len(steepest_w)))
-    of_slopes[:, powers:] = np.diag(1.0 / (USUAL_DRIFT * steepest_w))
-    return np.concatenate([of_idle, of_slopes])
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +147,7 @@ class ProfileProblem:
         for _ in range(STEPS):
             cell = self.fitted(replace(place, reach_s=2 * CELL_S), noise_w2, FAR_SCALE)
             place = cell.found
-            place = replace(place, lag_s=float(np.clip(place.lag_s, -LARGEST_LAG_S, LARGEST_LAG_S)))
+            place = replace(place, lag_s=max(-LARGEST_LAG_S, min(place.lag_s, LARGEST_LAG_S)))
         return cell
 
     def _refined(self, cell: _Cell, noise_w2: Floats) -> list[_Cell]:
@@ -399,13 +331,3 @@ def t_95(degrees: int) -> float:
         + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * degrees**2)
         + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * degrees**3)
     )
-
-
-def seconds_in(columns: Columns, windows_ns: Sequence[tuple[int, int]], origin_ns: int) -> Floats:
-    """Joules of a watt of each power within windows of time (starts and ends)."""
-    seconds = np.zeros(columns.powers)
-    for start_ns, end_ns in windows_ns:
-        start_s, end_s = (start_ns - origin_ns) * S_PER_NS, (end_ns - origin_ns) * S_PER_NS
-        inside_s = np.minimum(columns.end_s, end_s) - np.maximum(columns.start_s, start_s)
-        seconds += np.bincount(columns.owner, np.maximum(inside_s, 0.0), columns.powers)
-    return seconds
