@@ -50,7 +50,7 @@ def encoder_size(vision: dict[str, Any], *, is_clip: bool) -> int:
     positions = (vision["image_size"] // vision["patch_size"]) ** 2 + (1 if is_clip else 0)
     patches = 3 * vision["patch_size"] ** 2 * width
     around = width + 4 * width if is_clip else width + 2 * width
-    return vision["num_hidden_layers"] * block + positions * width + patches + around
+    return int(vision["num_hidden_layers"] * block + positions * width + patches + around)
 
 
 def language_size(text: dict[str, Any], *, tied: bool) -> int:
@@ -58,7 +58,7 @@ def language_size(text: dict[str, Any], *, tied: bool) -> int:
     width, head = text["hidden_size"], text.get("head_dim", text["hidden_size"] // text["num_attention_heads"])
     attention = 2 * width * head * (text["num_attention_heads"] + text["num_key_value_heads"])
     block = attention + 3 * width * text["intermediate_size"] + 2 * width
-    return text["num_hidden_layers"] * block + (1 if tied else 2) * text["vocab_size"] * width + width
+    return int(text["num_hidden_layers"] * block + (1 if tied else 2) * text["vocab_size"] * width + width)
 
 
 @pytest.mark.parametrize(("name", "text", "newline", "billions"), [
