@@ -4,7 +4,7 @@ A line is laid through the runs: joules a call = intercept + sum of slope x toke
 interval of its expected call, widened by what runs scatter around the line beyond that (random-effects regression).
 The interval of a slope is the wider of two: what the runs' own intervals leave, and what their scatter around the line
 says (Knapp and Hartung 2003, Statistics in Medicine 22, 2693, with Student's t). Errors of runs whose joules are
-bounds are added up as bounds. Where runs scatter far more than their intervals say, 91 to 97 % are covered, not 95.
+bounds are added up as bounds. Where runs scatter far more than their intervals say, fewer than 95 % are covered.
 """
 
 from __future__ import annotations
