@@ -59,7 +59,9 @@ def anchor_of(recording: Recording, block: Block) -> WallAnchor | None:
 
 
 def _unique_inside(time_ns: Times, start_ns: int, end_ns: int) -> Times:
-    return np.unique(time_ns[(time_ns > start_ns) & (time_ns < end_ns)])
+    """Sorted, each once. Several runs that are in order each: a stable sort merges them, which `unique` does not."""
+    inside_ns = np.sort(time_ns[(time_ns > start_ns) & (time_ns < end_ns)], kind="stable")
+    return inside_ns[np.diff(inside_ns, prepend=start_ns) > 0]
 
 
 def _rounded(power_w: Floats) -> Floats:
