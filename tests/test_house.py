@@ -30,7 +30,7 @@ DIMENSIONLESS = {
     "in the unit that another field of the same noun tells": "value observed_step count least mean most",
 }
 
-NOUNS = ("energy", "sensing", "recording", "trace", "report", "parts", "host", "clock", "calibration")
+NOUNS = ("energy", "sensing", "recording", "trace", "report", "parts", "repeating", "host", "clock", "calibration")
 PHYSICAL = re.compile(r"(^|_)(energy|power|joules|watts|time|duration|period|took|latency|memory|temperature)(_|$)")
 NUMBER = re.compile(r"\b(int|float|int64|float64)\b")
 

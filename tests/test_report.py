@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from wattvlm.energy import Energy, Provenance
 from wattvlm.errors import NotResolved
 from wattvlm.host import Host
-from wattvlm.report import CallReport, Idle, Part, PartEnergy, Report, sum_tokens
+from wattvlm.report import CallReport, Idle, Part, PartEnergy, Report
 from wattvlm.sensing import Domain
-from wattvlm.trace import DECODE, PREFILL, PREPROCESS, VISION_ENCODE, ModelFacts, TokenCounts
+from wattvlm.trace import DECODE, PREFILL, PREPROCESS, VISION_ENCODE, ModelFacts, TokenCounts, sum_tokens
 from wattvlm.units import NS_PER_MS, NS_PER_S
 
 TOKENS = TokenCounts(text_input=40, visual_encoded=1600, visual_input=400, cached_input=0, output=96)
@@ -269,14 +269,6 @@ def test_times_are_means_over_calls_and_memory_is_the_largest() -> None:
 def test_the_model_is_the_one_that_most_calls_ran() -> None:
     other = replace(call(), model=ModelFacts("SmolVLM"))
     assert replace(report(), calls=(other, call(), call())).model.name == "LLaVA"
-
-
-def test_tokens_of_several_calls_are_their_sum_and_unknown_where_one_is_unknown() -> None:
-    first = TokenCounts(text_input=5, output=3, how={"output": "counted"})
-    second = TokenCounts(text_input=7, output=None, how={"output": "by hand"})
-    assert sum_tokens([first, second]) == TokenCounts(text_input=12, how={"output": "counted; by hand"})
-    assert sum_tokens([first, first]).how == {"output": "counted"}
-    assert sum_tokens([]) == TokenCounts()
 
 
 def test_a_reports_repr_is_one_line_and_dict_there_and_back_is_the_same() -> None:

@@ -4,60 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import ceil, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wattvlm.energy import Energy
+from wattvlm.repeating import CallScatter
 from wattvlm.sensing import Channel, Domain, Quantity
 from wattvlm.trace import DECODE, ModelFacts, TokenCounts
 from wattvlm.units import NS_PER_S
-
-TWO_SIDED_95 = 1.96
-"""Half of a normal distribution's 95 % interval, in standard deviations."""
-
-
-@dataclass(frozen=True, slots=True)
-class CallScatter:
-    """What repeating a call does for the joules of one part: the 95 % interval of the expected call over n calls.
-
-    mean_j: joules a call. calls_std_j: one sigma of a call's own joules around the expected call's. readings_std_j:
-    one sigma of what the readings leave unknown, a call. Both fall as 1 / sqrt(n). lasting_j: the half-width that no
-    number of calls removes. fewest_calls: from so many on there is such an interval at all. planned: True where
-    readings_std_j is what calls like these would leave unknown, by a model; False where these calls' readings said it.
-    """
-
-    mean_j: float
-    calls_std_j: float
-    readings_std_j: float
-    lasting_j: float
-    fewest_calls: int
-    planned: bool = False
-
-    def half_width_j(self, calls: int) -> float:
-        """95 % half-width in joules of the expected call over so many calls; the gain of the board is apart."""
-        falling_j = TWO_SIDED_95 * sqrt((self.calls_std_j**2 + self.readings_std_j**2) / calls)
-        return sqrt(falling_j**2 + self.lasting_j**2)
-
-    def calls_for(self, half_width_j: float) -> int | None:
-        """How many calls in all bring the half-width down to this; None where none do."""
-        room_j2 = half_width_j**2 - self.lasting_j**2
-        if room_j2 <= 0:
-            return None
-        needed = TWO_SIDED_95**2 * (self.calls_std_j**2 + self.readings_std_j**2) / room_j2
-        return max(self.fewest_calls, ceil(needed - 1e-9))
-
-    def plus(self, other: CallScatter) -> CallScatter:
-        """Of two domains together: their calls may differ in the same way, their readings err independently."""
-        return CallScatter(
-            self.mean_j + other.mean_j,
-            self.calls_std_j + other.calls_std_j,
-            sqrt(self.readings_std_j**2 + other.readings_std_j**2),
-            self.lasting_j + other.lasting_j,
-            max(self.fewest_calls, other.fewest_calls),
-            self.planned or other.planned,
-        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wattvlm import filing
+from wattvlm.assembly import assemble
 from wattvlm.calibration import Calibration, known_calibrations
 from wattvlm.clock import WallAnchor
 from wattvlm.host import Host
 from wattvlm.sensing import Absence, Channel, Quantity
-from wattvlm.trace import Mark, Trace, assemble
+from wattvlm.trace import Mark, Trace
 
 SCHEMA_VERSION = 1
 KIND = "wattvlm recording"

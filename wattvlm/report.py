@@ -14,7 +14,6 @@ from wattvlm.energy import Energy, normal_draws, total
 from wattvlm.errors import NotResolved
 from wattvlm.host import Host
 from wattvlm.parts import CallReport as CallReport
-from wattvlm.parts import CallScatter as CallScatter
 from wattvlm.parts import ChannelUse as ChannelUse
 from wattvlm.parts import Idle as Idle
 from wattvlm.parts import Overhead as Overhead
@@ -23,9 +22,11 @@ from wattvlm.parts import PartEnergy as PartEnergy
 from wattvlm.parts import PowerTrack as PowerTrack
 from wattvlm.parts import Ratio as Ratio
 from wattvlm.parts import Seen as Seen
+from wattvlm.ratios import RATIOS, ratio_of
+from wattvlm.repeating import CallScatter, calls_needed
 from wattvlm.sensing import DOMAINS, Absence, Domain
 from wattvlm.shares import process_share
-from wattvlm.trace import DECODE, PREFILL, PROJECTOR, VISION_ENCODE, ModelFacts, TokenCounts
+from wattvlm.trace import COUNTED, ModelFacts, TokenCounts, sum_known
 from wattvlm.units import J_PER_WH, NS_PER_S
 
 SCHEMA_VERSION = 1
@@ -93,7 +94,7 @@ class Report:
     @property
     def images(self) -> int | None:
         """Images over all calls, or None where a call's are not known."""
-        return _sum_known(call.images for call in self.calls)
+        return sum_known(call.images for call in self.calls)
 
     def phase(self, name: str) -> Part:
         """The pooled phase of that name; KeyError names those there are."""
@@ -197,22 +198,7 @@ class Report:
         """
         if not relative > 0:
             raise ValueError(f"a half-width of {relative} of the value has no meaning: it must be positive")
-        scatter = self.scatter(part, domains)
-        calls = scatter.calls_for(relative * scatter.mean_j)
-        if calls is None:
-            least = scatter.lasting_j / scatter.mean_j * 100.0 if scatter.mean_j else 100.0
-            raise NotResolved(
-                f"no number of calls brings {part} to ±{relative * 100:.3g} %: {least:.2g} % stay, since no "
-                "number of calls shows whether the marks of one kind of boundary are all off by 0.1 ms. Cure: a longer "
-                "phase (more or larger images, a longer prompt)"
-            )
-        if scatter.planned and max(calls, scatter.fewest_calls) <= len(self.calls):
-            raise NotResolved(
-                f"{calls} calls should bring {part} to ±{relative * 100:.3g} %, and these {len(self.calls)} did not: "
-                "they came in step with the sensor's ticks, or their phases differ too much. Cure: pauses of random "
-                "length between calls"
-            )
-        return calls
+        return calls_needed(part, self.scatter(part, domains), relative, len(self.calls))
 
     def scatter(self, part: str = "call", domains: Sequence[Domain] | None = None) -> CallScatter:
         """How a part's joules scatter over calls, and what no repeating removes; NotResolved as in `calls_needed`."""
@@ -252,65 +238,7 @@ class Report:
 
     def ratio(self, what: str, domains: Sequence[Domain] | None = None, above_idle: bool = False) -> Ratio:
         """The same as `per`, with the count, the words for what is divided, and the reason where there is no number."""
-        label, count, divided = self._denominator(what)
-        name = "decode_joules_per_token" if what == "decode_token" else f"joules_per_{what}"
-        if count is None or count <= 0:
-            unknown = f"the number of {label}s is not known. Cure: give the counts with m.tokens(...)"
-            return Ratio(name, label, count, None, divided, unknown if count is None else f"there was no {label}")
-        try:
-            energy = self._numerator(what, domains, above_idle)
-        except NotResolved as error:
-            return Ratio(name, label, count, None, divided, str(error))
-        return Ratio(name, label, count, energy.per(count), divided)
-
-    def _denominator(self, what: str) -> tuple[str, float | None, str]:
-        """(label, how many a call, what is divided by it) of a ratio."""
-        calls = len(self.calls) or 1
-        tokens = self.tokens
-        computed = _less(tokens.prompt, tokens.cached_input)
-        whole = "the whole call"
-        encode = "vision encode + its share of prefill (by tokens)"
-        table: dict[str, tuple[str, float | None, str]] = {
-            "request": ("request", self.requests or None, whole),
-            "image": ("image", self.images, encode),
-            "visual_token": ("visual token", tokens.visual_input, encode),
-            "prompt_token": ("prompt token", computed, "prefill"),
-            "output_token": ("output token", tokens.output, whole),
-            "decode_token": (
-                "decode token",
-                _less(tokens.output, self.requests),
-                "decode; the first token is prefill's",
-            ),
-            "total_token": ("token", _plus(tokens.prompt, tokens.output), whole),
-        }
-        if what not in table:
-            raise KeyError(f"no ratio per {what!r}; there are {list(table)}")
-        label, count, divided = table[what]
-        return label, None if count is None else count / calls, divided
-
-    def _numerator(self, what: str, domains: Sequence[Domain] | None, above_idle: bool) -> Energy:
-        if what == "prompt_token":
-            return self.joules(PREFILL, domains, above_idle)
-        if what == "decode_token":
-            return self.joules(DECODE, domains, above_idle)
-        if what in ("image", "visual_token"):
-            return self._visual_joules(domains, above_idle)
-        return self.joules("call", domains, above_idle)
-
-    def _visual_joules(self, domains: Sequence[Domain] | None, above_idle: bool) -> Energy:
-        """vision_encode + projector + the visual tokens' share of prefill, by tokens."""
-        tokens = self.tokens
-        if tokens.visual_input is None or not tokens.prompt:
-            raise NotResolved(
-                "the visual share of prefill needs the token counts. Cure: give the counts with m.tokens(...)"
-            )
-        encoders = [part.name for part in self.phases if part.name in (VISION_ENCODE, PROJECTOR)]
-        parts = [self.joules(name, domains, above_idle) for name in encoders]
-        parts.append(self.joules(PREFILL, domains, above_idle).scaled(tokens.visual_input / tokens.prompt))
-        summed = total(parts)
-        if summed is None:
-            raise NotResolved("neither vision encode nor prefill was seen")
-        return summed
+        return ratio_of(self, what, domains, above_idle)
 
     @property
     def joules_per_request(self) -> Energy:
@@ -354,8 +282,7 @@ class Report:
 
     def ratios(self) -> tuple[Ratio, ...]:
         """Every ratio of the accelerator, with the reason where there is no number."""
-        names = ("request", "image", "visual_token", "prompt_token", "output_token", "decode_token", "total_token")
-        return tuple(self.ratio(name) for name in names)
+        return tuple(self.ratio(name) for name in RATIOS)
 
     def metrics(self) -> dict[str, float | None]:
         """Plain numbers under their one name each; None where a number is not known or not resolved."""
@@ -369,7 +296,7 @@ class Report:
             "output_tokens_per_s": self.output_tokens_per_s, "peak_memory_bytes": self.peak_memory_bytes,
             "requests": self.requests, "images": self.images,
         }  # fmt: skip
-        found |= {f"{name}_tokens": getattr(self.tokens, name) for name in _TOKEN_COUNTS}
+        found |= {f"{name}_tokens": getattr(self.tokens, name) for name in COUNTED}
         return found
 
     def to_dict(self) -> dict[str, Any]:
@@ -413,36 +340,9 @@ def _idle_ns(row: Part) -> float:
     return (row.duration_ns or 0.0) if row.idle_ns is None else row.idle_ns
 
 
-def _sum_known(values: Any) -> int | None:
-    numbers = list(values)
-    return None if not numbers or any(number is None for number in numbers) else sum(numbers)
-
-
 def _mean(values: Any) -> float | None:
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None
-
-
-def _less(value: int | None, taken: int | None) -> int | None:
-    return None if value is None else value - (taken or 0)
-
-
-def _plus(left: int | None, right: int | None) -> int | None:
-    return None if left is None or right is None else left + right
-
-
-_TOKEN_COUNTS = (
-    "text_input", "visual_encoded", "visual_input", "visual_kept", "cached_input", "output", "reasoning_output",
-)  # fmt: skip
-
-
-def sum_tokens(counts: Sequence[TokenCounts]) -> TokenCounts:
-    """Tokens over several calls; a count that one call does not know is not known for the sum."""
-    how: dict[str, str] = {}
-    for each in counts:
-        for name, words in each.how.items():
-            how[name] = words if how.get(name, words) == words else f"{how[name]}; {words}"
-    return TokenCounts(**{name: _sum_known(getattr(each, name) for each in counts) for name in _TOKEN_COUNTS}, how=how)
 
 
 PREPROCESS_UNSEEN = "before the block"

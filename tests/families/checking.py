@@ -14,8 +14,9 @@ from tests.families.asking import NEW_TOKENS, CannotBeAsked, Question, ask, ques
 from tests.families.building import CannotBeBuilt, build, one_line
 from tests.families.needs import NEEDS
 from tests.families.registry import Family
+from wattvlm.assembly import assemble
 from wattvlm.runtimes.transformers.runtime import TransformersRuntime
-from wattvlm.trace import DECODE, PREFILL, VISION_ENCODE, CallTrace, Mark, assemble
+from wattvlm.trace import DECODE, PREFILL, VISION_ENCODE, CallTrace, Mark
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,10 +20,9 @@ from wattvlm.report import (
     PartEnergy,
     PowerTrack,
     Report,
-    sum_tokens,
 )
 from wattvlm.sensing import Absence, Channel, Domain
-from wattvlm.trace import DECODE, PREFILL, PREPROCESS, PROJECTOR, VISION_ENCODE, ModelFacts, TokenCounts
+from wattvlm.trace import DECODE, PREFILL, PREPROCESS, PROJECTOR, VISION_ENCODE, ModelFacts, TokenCounts, sum_tokens
 
 MS = 1_000_000
 GPU_BOARD = "gpu-8f2c"

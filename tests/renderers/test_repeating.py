@@ -4,7 +4,8 @@ from dataclasses import replace
 
 from tests.renderers.sample_reports import no_sensor, one_unresolved_call, twenty_calls
 from wattvlm.renderers import render
-from wattvlm.report import CallScatter, Part, Report
+from wattvlm.repeating import CallScatter
+from wattvlm.report import Part, Report
 from wattvlm.trace import PREFILL, VISION_ENCODE
 
 

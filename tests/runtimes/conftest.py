@@ -18,8 +18,9 @@ from typing import Any
 import pytest
 
 from tests.runtimes import tiny_gguf
+from wattvlm.assembly import assemble
 from wattvlm.runtimes import Runtime, Settles
-from wattvlm.trace import CallTrace, Mark, Trace, assemble
+from wattvlm.trace import CallTrace, Mark, Trace
 
 MODEL = Path(__file__).parents[2] / "wattvlm/demo/digits_llava"
 QUESTION = "Which digit?"

@@ -26,10 +26,9 @@ from wattvlm.report import (
     Part,
     PartEnergy,
     Report,
-    sum_tokens,
 )
 from wattvlm.sensing import Domain
-from wattvlm.trace import DECODE, PREPROCESS, Block, CallTrace, Phase
+from wattvlm.trace import DECODE, PREPROCESS, Block, CallTrace, Phase, sum_tokens
 
 Rows = Mapping[Domain, DomainRows]
 

@@ -28,8 +28,8 @@ from wattvlm.attribution.ticks import Floats, Ticks, seconds_since
 from wattvlm.attribution.timeline import Indices, Timeline, timeline_of
 from wattvlm.attribution.views import Chain
 from wattvlm.attribution.windows import Stretches, duration_ns
-from wattvlm.parts import CallScatter
 from wattvlm.recording import Recording
+from wattvlm.repeating import CallScatter
 from wattvlm.units import NS_PER_S, S_PER_NS
 
 PLANNED_CALLS = 64

@@ -9,7 +9,7 @@ from statistics import NormalDist, fmean, stdev
 from wattvlm.comparison import Expected
 from wattvlm.energy import Energy
 from wattvlm.errors import NotResolved
-from wattvlm.parts import CallScatter
+from wattvlm.repeating import CallScatter
 from wattvlm.report import Report
 from wattvlm.trace import DECODE, PREFILL, PROJECTOR, VISION_ENCODE
 

@@ -12,8 +12,9 @@ import torch
 from torch import nn
 
 from tests.runtimes.research.cases import Case, built
+from wattvlm.assembly import assemble
 from wattvlm.runtimes.transformers.runtime import TransformersRuntime
-from wattvlm.trace import DECODE, Mark, assemble
+from wattvlm.trace import DECODE, Mark
 
 HERE = Path(__file__).parent
 CASES: list[Case] = [

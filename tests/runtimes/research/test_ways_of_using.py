@@ -10,8 +10,9 @@ from torch import nn
 
 from tests.runtimes.research import deepseek_vl, encoders, internlm_xcomposer2, llava, pruned, videochat2
 from tests.runtimes.research.cases import GREEDY, built, ids, language_config, pixels
+from wattvlm.assembly import assemble
 from wattvlm.runtimes.transformers.runtime import TransformersRuntime
-from wattvlm.trace import DECODE, PREFILL, VISION_ENCODE, Mark, assemble
+from wattvlm.trace import DECODE, PREFILL, VISION_ENCODE, Mark
 
 
 class Watching:

@@ -11,8 +11,9 @@ import pytest
 import torch
 import transformers as hf
 
+from wattvlm.assembly import assemble
 from wattvlm.runtimes.transformers.runtime import TransformersRuntime
-from wattvlm.trace import CallTrace, Mark, Trace, assemble
+from wattvlm.trace import CallTrace, Mark, Trace
 
 TEXT = [5, 6, 7, 8, 9, 10, 11]
 IMAGE_ID = 100

@@ -5,9 +5,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wattvlm.assembly import assemble
 from wattvlm.runtimes.transformers.device_time import DeviceBoundary, StreamTimes
 from wattvlm.runtimes.transformers.runtime import TransformersRuntime
-from wattvlm.trace import DECODE, PREFILL, VISION_ENCODE, Mark, assemble
+from wattvlm.trace import DECODE, PREFILL, VISION_ENCODE, Mark
 
 MS = 1_000_000
 

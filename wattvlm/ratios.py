@@ -1,0 +1,116 @@
+"""Joules per something: which joules a ratio divides, by which count, and in which words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from wattvlm.energy import Energy, total
+from wattvlm.errors import NotResolved
+from wattvlm.parts import CallReport, Part, Ratio
+from wattvlm.sensing import Domain
+from wattvlm.trace import DECODE, PREFILL, PROJECTOR, VISION_ENCODE, TokenCounts
+
+RATIOS = ("request", "image", "visual_token", "prompt_token", "output_token", "decode_token", "total_token")
+"""What joules are given per, in the order of a report."""
+
+
+class Metered(Protocol):
+    """What a ratio is made of: rows with joules, and counts. A Report is one."""
+
+    @property
+    def calls(self) -> Sequence[CallReport]: ...
+    @property
+    def phases(self) -> Sequence[Part]: ...
+    @property
+    def tokens(self) -> TokenCounts: ...
+    @property
+    def requests(self) -> int: ...
+    @property
+    def images(self) -> int | None: ...
+    def joules(self, part: str, domains: Sequence[Domain] | None, above_idle: bool) -> Energy: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Definition:
+    """One ratio: its name and label, the count over all calls, what is divided in words, and those joules a call."""
+
+    name: str
+    label: str
+    count: int | None
+    divided: str
+    joules: Callable[[Sequence[Domain] | None, bool], Energy]
+
+
+def ratio_of(report: Metered, what: str, domains: Sequence[Domain] | None = None, above_idle: bool = False) -> Ratio:
+    """Mean joules a call over a mean count a call, with the reason where there is no number; KeyError for no ratio."""
+    if what not in RATIOS:
+        raise KeyError(f"no ratio per {what!r}; there are {list(RATIOS)}")
+    of = _definition(report, what)
+    count = None if of.count is None else of.count / (len(report.calls) or 1)
+    if count is None or count <= 0:
+        unknown = f"the number of {of.label}s is not known. Cure: give the counts with m.tokens(...)"
+        why_not = unknown if count is None else f"there was no {of.label}"
+        return Ratio(of.name, of.label, count, None, of.divided, why_not)
+    try:
+        energy = of.joules(domains, above_idle)
+    except NotResolved as error:
+        return Ratio(of.name, of.label, count, None, of.divided, str(error))
+    return Ratio(of.name, of.label, count, energy.per(count), of.divided)
+
+
+def _definition(report: Metered, what: str) -> _Definition:
+    tokens = report.tokens
+    name = f"joules_per_{what}"
+
+    def of(part: str) -> Callable[[Sequence[Domain] | None, bool], Energy]:
+        return lambda domains, above_idle: report.joules(part, domains, above_idle)
+
+    def visual(domains: Sequence[Domain] | None, above_idle: bool) -> Energy:
+        return _visual_joules(report, domains, above_idle)
+
+    whole = "the whole call"
+    encode = "vision encode + its share of prefill (by tokens)"
+    table = {
+        "request": _Definition(name, "request", report.requests or None, whole, of("call")),
+        "image": _Definition(name, "image", report.images, encode, visual),
+        "visual_token": _Definition(name, "visual token", tokens.visual_input, encode, visual),
+        "prompt_token": _Definition(
+            name, "prompt token", _less(tokens.prompt, tokens.cached_input), "prefill", of(PREFILL)
+        ),
+        "output_token": _Definition(name, "output token", tokens.output, whole, of("call")),
+        "decode_token": _Definition(
+            "decode_joules_per_token",
+            "decode token",
+            _less(tokens.output, report.requests),
+            "decode; the first token is prefill's",
+            of(DECODE),
+        ),
+        "total_token": _Definition(name, "token", _plus(tokens.prompt, tokens.output), whole, of("call")),
+    }
+    return table[what]
+
+
+def _visual_joules(report: Metered, domains: Sequence[Domain] | None, above_idle: bool) -> Energy:
+    """vision_encode + projector + the visual tokens' share of prefill, by tokens."""
+    tokens = report.tokens
+    if tokens.visual_input is None or not tokens.prompt:
+        raise NotResolved(
+            "the visual share of prefill needs the token counts. Cure: give the counts with m.tokens(...)"
+        )
+    encoders = [part.name for part in report.phases if part.name in (VISION_ENCODE, PROJECTOR)]
+    parts = [report.joules(name, domains, above_idle) for name in encoders]
+    parts.append(report.joules(PREFILL, domains, above_idle).scaled(tokens.visual_input / tokens.prompt))
+    summed = total(parts)
+    if summed is None:
+        raise NotResolved("neither vision encode nor prefill was seen")
+    return summed
+
+
+def _less(value: int | None, taken: int | None) -> int | None:
+    return None if value is None else value - (taken or 0)
+
+
+def _plus(left: int | None, right: int | None) -> int | None:
+    return None if left is None or right is None else left + right
