@@ -1,6 +1,7 @@
 """The command line as a user types it: exit codes, output, and what goes to a file."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -148,6 +149,25 @@ def test_each_format_has_an_option_of_its_own(saved, option, begins):
     result = run("report", str(saved), option)
     assert result.exit_code == 0, result.output
     assert result.output.startswith(begins)
+
+
+def test_a_picture_is_a_file_of_its_own_and_never_thrown_at_a_terminal(saved, tmp_path):
+    path = tmp_path / "run.png"
+    assert run("report", str(saved), "--png", "-o", str(path)).exit_code == 0
+    assert path.read_bytes().startswith(b"\x89PNG")
+    terminal, _ = os.openpty()
+    done = subprocess.run(
+        [sys.executable, "-c", "from wattvlm.cli import main; main()", "report", str(saved), "--png"],
+        stdout=terminal, stderr=subprocess.PIPE, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "-o FILE" in done.stderr
+
+
+def test_a_file_that_cannot_be_written_is_a_usage_error_and_no_regression(saved, tmp_path):
+    result = run("report", str(saved), "--csv", "-o", str(tmp_path / "nowhere" / "run.csv"))
+    assert result.exit_code == 2
+    assert "was not written: No such file or directory" in result.output
 
 
 def test_grams_stand_in_emissions_only_with_a_factor(saved):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,6 +21,7 @@ SHORTCUTS = {
     "perfetto": "A trace for ui.perfetto.dev or chrome://tracing: power over the phases of each call.",
     "csv": "Tidy rows for pandas: one a call, phase and domain.",
     "md": "Markdown, for a pull request.",
+    "png": "A picture of the power curve and of a call's joules (needs wattvlm[png]); give -o.",
     "json": "The report itself.",
     "emissions": "An emissions.csv as CodeCarbon writes it; kg of CO2 only with --co2.",
     "methods": "Sentences to paste under 'Measurement'.",
@@ -70,10 +72,20 @@ def command(
         raise click.UsageError(str(error)) from error
     if lines and isinstance(rendered, str):
         rendered += "\n" + "\n".join(lines)
-    if output is not None:
-        output.write_bytes(rendered if isinstance(rendered, bytes) else rendered.encode())
-    else:
+    _write(rendered, output)
+
+
+def _write(rendered: str | bytes, output: Path | None) -> None:
+    """To the file, or printed; usage error where it cannot be written or a terminal cannot show it."""
+    if output is None:
+        if isinstance(rendered, bytes) and sys.stdout.isatty():
+            raise click.UsageError("this format is no text, which a terminal could not show. Cure: -o FILE")
         click.echo(rendered, nl=isinstance(rendered, str))
+        return
+    try:
+        output.write_bytes(rendered if isinstance(rendered, bytes) else rendered.encode())
+    except OSError as error:
+        raise click.UsageError(f"{output} was not written: {error.strerror or error}") from error
 
 
 def _options(format: str, co2: str | None, merge: Path | None) -> dict[str, Any]:

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from wattvlm.errors import NotResolved
 from wattvlm.renderers._joules import DOMAIN_TITLES
 from wattvlm.renderers._numbers import Amount, Parts, amount_of, spans, write, write_count, write_duration, write_middle
-from wattvlm.renderers._text import Line, Span, glue
+from wattvlm.renderers._table import UNICODE
+from wattvlm.renderers._text import GLUE, Line, Span, glue
 from wattvlm.report import CallReport, Idle, Report
 from wattvlm.sensing import Channel, Domain
 from wattvlm.units import HZ_PER_MHZ, NS_PER_S
@@ -27,6 +28,12 @@ def title(report: Report) -> Line:
     name = (Span(glue("  ")), Span(named, "strong")) if named else ()
     listed = (Span(glue("  ") + ", ".join(map(glue, facts))),) if facts else ()
     return (Span("wattvlm", "strong"), *virtual, *name, *listed)
+
+
+def title_text(report: Report) -> str:
+    """The title as one line of plain text."""
+    words = "".join(span.text for span in UNICODE.line(title(report)))
+    return " ".join(words.replace(GLUE, " ").split())
 
 
 def _call_facts(calls: Iterable[CallReport]) -> list[str]:

@@ -27,8 +27,7 @@ from wattvlm.renderers._plots import (
     shades,
     waterfall_figure,
 )
-from wattvlm.renderers._table import UNICODE
-from wattvlm.renderers._text import GLUE, legible
+from wattvlm.renderers._text import legible
 from wattvlm.report import CallReport, PowerTrack, Report
 from wattvlm.sensing import Domain
 from wattvlm.units import NS_PER_MS
@@ -50,7 +49,7 @@ def render(report: Report) -> str:
         )
     plots: list[Any] = []
     sections = [_power(report, plots), _waterfall(report, plots), _summary(report), _calls(report), _method(report)]
-    title = _title(report)
+    title = _heading.title_text(report)
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
@@ -62,11 +61,6 @@ def render(report: Report) -> str:
         f'<script type="application/json" id="plots">{_data(plots)}</script>'
         f"<script>{_bokeh()}</script><script>{_part('_page.js')}</script></body></html>\n"
     )
-
-
-def _title(report: Report) -> str:
-    words = "".join(span.text for span in UNICODE.line(_heading.title(report)))
-    return " ".join(words.replace(GLUE, " ").split())
 
 
 def _part(name: str) -> str:
