@@ -11,7 +11,7 @@ LARGE = echo "Installing into $(VENV). The large part is torch: about 200 MB to 
   echo "the CUDA build that pip takes by default on Linux. Another index: make $(GOAL) PIP_ARGS='--index-url URL'"
 GOAL = $(firstword $(MAKECMDGOALS) demo)
 
-.PHONY: demo test check bench clean help
+.PHONY: demo test check bench docs clean help
 
 help: ## what the targets do
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile
@@ -32,8 +32,12 @@ check: $(VENV)/.dev ## lint, types, layers
 bench: $(VENV)/.dev ## speed and weight, each a table
 	$(RUN) -m benchmarks
 
+docs: $(VENV)/.dev ## build the documentation site into site/
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict -d site
+	@echo "site/index.html is the first page"
+
 clean: ## remove the environment and caches
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \

@@ -1,0 +1,64 @@
+"""Every block of code in README and docs runs as a reader would run it, or says on the page why the tests do not."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.docs.pages import PAGES, ROOT, blocks
+
+BLOCKS = {name: list(blocks(path.read_text())) for name, path in PAGES.items()}
+RUN = [name for name, found in BLOCKS.items() if any(each.is_runnable and not each.not_run for each in found)]
+NOT_RUN = [(f"{name}:{each.line}", each.not_run) for name, found in BLOCKS.items() for each in found if each.not_run]
+
+
+@pytest.fixture(scope="module")
+def readers_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what pages take for given: a saved report, its rows and recording, and the schemas."""
+    import wattvlm
+    from wattvlm.demo import replay_path
+
+    folder = tmp_path_factory.mktemp("reader")
+    shutil.copy(replay_path(), folder / "run.rec.json.gz")
+    report = wattvlm.analyze(wattvlm.Recording.load(replay_path()))
+    report.save(folder / "run.json")
+    (folder / "run.csv").write_text(str(wattvlm.render(report, "csv")))
+    for schema in (ROOT / "docs/reference").glob("*.json"):
+        shutil.copy(schema, folder)
+    return folder
+
+
+@pytest.mark.parametrize("page", RUN)
+def test_every_block_of_the_page_runs(page: str, readers_files: Path, tmp_path: Path) -> None:
+    if any("model.generate" in block.code for block in BLOCKS[page] if not block.not_run):
+        pytest.importorskip("transformers", reason="needs the extra wattvlm[torch]")
+    here = tmp_path / "here"
+    shutil.copytree(readers_files, here)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "XDG_DATA_HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.docs.run_page", page],
+        cwd=here, env=environment, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-3000:]}\n{CURE}"
+
+
+CURE = (
+    "A block that cannot run in the tests, or takes more than a few seconds, has a paragraph of its own before it: "
+    "*Not run by the tests: the reason.*"
+)
+
+
+@pytest.mark.parametrize(("place", "reason"), NOT_RUN, ids=[place for place, _ in NOT_RUN])
+def test_a_block_that_is_not_run_says_why(place: str, reason: str) -> None:
+    assert len(reason) > 10, f"{place}: {CURE}"
+    pytest.skip(f"{place}: {reason}")
+
+
+def test_the_pages_are_found_with_their_blocks() -> None:
+    assert {"README.md", "docs/runtimes.md", "docs/reference/schema.md"} <= set(RUN)
+    assert sum(each.is_runnable for found in BLOCKS.values() for each in found) >= 8
