@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import itertools
+import os
 import threading
 import weakref
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -13,6 +14,7 @@ from time import monotonic_ns
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar, cast
 
 from wattvlm.runtimes import Runtime, Settles, WatchesModels, own_runtimes, third_party_runtimes
+from wattvlm.sampling.children import ChildMarks
 from wattvlm.sampling.sampler import Sampler, shared_sampler
 from wattvlm.sensing import ProbeSource
 from wattvlm.trace import Mark
@@ -184,9 +186,14 @@ class Meter:
 
     def _mark(self, kind: _OwnMark, name: str = "", *, value: float = 0.0, text: str = "") -> int:
         now_ns = monotonic_ns()
-        owner = self._id if kind in ("block_start", "block_end") else 0
+        is_of_block = kind in ("block_start", "block_end")
+        mark = Mark(
+            now_ns, kind, self._id if is_of_block else 0, name, threading.get_ident(), value=value, text=text
+        )  # fmt: skip
         if self._sampler is not None:
-            self._sampler.mark(Mark(now_ns, kind, owner, name, threading.get_ident(), value=value, text=text))
+            self._sampler.mark(mark)
+        if not is_of_block:
+            _WATCH.pass_on(mark)
         return now_ns
 
 
@@ -204,17 +211,44 @@ _COUNTS = frozenset({
 })  # fmt: skip
 
 
+def see_calls_for(marks: ChildMarks) -> Callable[[], None]:
+    """Have this process's calls seen for another one that meters it, until it ends; never raises.
+
+    Processes that it forks are seen too. Meters that are opened in it work as ever. Gives what is to be called when
+    one of these processes ends: it writes the marks that were kept back.
+    """
+    _WATCH.follow(marks)
+    return _WATCH.settle_at_end
+
+
 class _Watch:
     """The runtimes of this process, installed while any meter is open, and the samplers that want their marks."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
+        self._outer: ChildMarks | None = None
         self._runtimes: list[Runtime] = []
         self._others: list[tuple[str, Runtime | Exception]] | None = None
-        self._samplers: list[Sampler] = []
-        self._last: tuple[Sampler, ...] = ()
+        self._samplers: list[Sampler | ChildMarks] = []
+        self._last: tuple[Sampler | ChildMarks, ...] = ()
+        os.register_at_fork(after_in_child=self._renew_lock)
 
-    def open(self, sampler: Sampler, model: object) -> list[str]:
+    def _renew_lock(self) -> None:
+        """A forked process; the lock may have been held by a thread that is not here."""
+        self._lock = threading.RLock()
+
+    def follow(self, marks: ChildMarks) -> None:
+        """Marks of this process go to `marks` too, from now on."""
+        self._outer = marks
+        for problem in self.open(marks, None):
+            marks.mark(Mark(monotonic_ns(), "note", text=problem))
+
+    def pass_on(self, mark: Mark) -> None:
+        """A mark that a meter's user wrote, for whoever meters this process from outside."""
+        if self._outer is not None:
+            self._outer.mark(mark)
+
+    def open(self, sampler: Sampler | ChildMarks, model: object) -> list[str]:
         """One more meter is open; the first one installs the runtimes. Gives what went wrong, as lines."""
         problems: list[str] = []
         with self._lock:
@@ -251,6 +285,11 @@ class _Watch:
                     self._tell(_attempt(runtime, "uninstall", runtime.uninstall))
             self._samplers.remove(sampler)
             self._last = (sampler,)
+
+    def settle_at_end(self) -> None:
+        """The end of a process that is metered from outside: what is kept back is written now or never."""
+        if self._outer is not None and self._outer.has_written:
+            self.settle()
 
     def settle(self) -> None:
         """Have the runtimes write what they keep back: for a report inside a block, or times a device gives late."""

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from wattvlm.clock import Clock, WallAnchor, take_anchor
 from wattvlm.host import this_host
 from wattvlm.recording import Gap, Readings, Recording, SamplerCost, States
+from wattvlm.sampling.children import child_marks
 from wattvlm.sampling.columns import Columns, read_columns
 from wattvlm.sampling.findings import Findings, read_findings
 from wattvlm.sampling.journal import BEGINNING, Position, read_segments
@@ -109,7 +110,7 @@ def _reach(window: Window | None) -> tuple[int, int]:
 def _all_marks(folder: Path, window: Window | None, extra: Sequence[Mark]) -> list[Mark]:
     since = window.marks_from if window is not None else BEGINNING
     written = (mark for content in read_segments(folder, "marks", since) for mark in decode_marks(content))
-    return [mark for mark in (*written, *extra) if isfinite(mark.value)]
+    return [mark for mark in (*written, *child_marks(folder), *extra) if isfinite(mark.value)]
 
 
 def _whole(marks: Sequence[Mark], columns: Iterable[Columns]) -> Window:
