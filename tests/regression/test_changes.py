@@ -12,8 +12,9 @@ from wattvlm import analyze
 from wattvlm.host import Host
 from wattvlm.regression import baselines
 from wattvlm.regression.bounds import check_bounds
-from wattvlm.regression.changes import check_changes, thresholds_of
+from wattvlm.regression.changes import check_changes
 from wattvlm.regression.summary import Summary, summarise
+from wattvlm.regression.thresholds import thresholds_of
 from wattvlm.testing import Script, ScriptedPhase, VirtualSensor, simulate
 from wattvlm.trace import TokenCounts
 from wattvlm.units import NS_PER_MS

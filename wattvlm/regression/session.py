@@ -13,9 +13,10 @@ from typing import Any, Protocol
 from wattvlm.regression import baselines
 from wattvlm.regression.baselines import Baseline, kept
 from wattvlm.regression.bounds import Check, check_bounds, one_name, unknown_metric
-from wattvlm.regression.changes import Threshold, change_of, check_changes, refusal, thresholds_of
+from wattvlm.regression.changes import change_of, check_changes, refusal
 from wattvlm.regression.summary import Summary, summarise
 from wattvlm.regression.table import Row, change_words, closing_line, table
+from wattvlm.regression.thresholds import Threshold, thresholds_of
 from wattvlm.regression.window import USUAL_ROUNDS, Plan, Window, measure
 from wattvlm.report import Report
 from wattvlm.sensing import ProbeSource
