@@ -1,8 +1,10 @@
-"""What a comparison of two runs is made of: one difference a metric, with its interval and a verdict. All nouns."""
+"""What comparisons are made of: differences of two runs with verdicts, and the standings of several. All nouns."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import sqrt
 from typing import Literal
 
 Verdict = Literal["better", "worse", "cannot tell", "same", "changed"]
@@ -79,13 +81,24 @@ class Obstacle:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two runs, metric by metric. obstacles: those that the user allowed. notes: what a reader must know of it."""
+    """Two runs, metric by metric. before, after: their names.
+
+    obstacles: those that the user allowed. notes: what a reader must know of it. identities, calls: what the joules of
+    the run before and of the run after are of, and of how many calls.
+    """
 
     before: str
     after: str
     differences: tuple[Difference, ...]
     obstacles: tuple[Obstacle, ...] = ()
     notes: tuple[str, ...] = ()
+    identities: tuple[Identity, ...] = ()
+    calls: tuple[int, ...] = ()
+
+    @property
+    def is_modelled(self) -> bool:
+        """True where the joules of a run are a model's: then no verdict is given on them."""
+        return any(each.provenance.startswith("modelled") for each in self.identities)
 
     def of(self, metric: str) -> Difference:
         """The difference of one metric; KeyError names those there are."""
@@ -93,3 +106,73 @@ class Comparison:
             if difference.metric == metric:
                 return difference
         raise KeyError(f"no metric {metric!r}; there are {[each.metric for each in self.differences]}")
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How many of the questions of a benchmark a model answered right.
+
+    chance_fraction: what guessing gets right; None where it is not known.
+    """
+
+    benchmark: str
+    right: float
+    asked: int
+    chance_fraction: float | None = None
+
+    @property
+    def fraction(self) -> float:
+        """The part that is right, 0 to 1."""
+        return self.right / self.asked
+
+    @property
+    def interval_fraction(self) -> tuple[float, float]:
+        """Wilson's 95 % interval of the part that would be right of more questions of the kind."""
+        z2 = 1.96**2
+        share, n = self.fraction, self.asked
+        middle = (share + z2 / (2 * n)) / (1 + z2 / n)
+        half = 1.96 / (1 + z2 / n) * sqrt(share * (1 - share) / n + z2 / (4 * n * n))
+        return max(0.0, middle - half), min(1.0, middle + half)
+
+    @property
+    def above_chance_fraction(self) -> float | None:
+        """(a - c) / (1 - c): 0 for guessing, 1 for all right; None without a chance."""
+        chance = self.chance_fraction
+        return None if chance is None or chance >= 1.0 else (self.fraction - chance) / (1.0 - chance)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One run among several: its model, its counts a call, its metrics for the expected call, and its score.
+
+    metrics: by their one name ("joules_per_request", "ttft_s"); a metric that is not known is not there.
+    """
+
+    name: str
+    identity: Identity
+    calls: int
+    parameters: int | None = None
+    active_parameters: int | None = None
+    visual_tokens: float | None = None
+    output_tokens: float | None = None
+    metrics: Mapping[str, Expected] = field(default_factory=dict[str, Expected])
+    score: Score | None = None
+
+    @property
+    def is_modelled(self) -> bool:
+        """True where its joules are a model's."""
+        return self.identity.provenance.startswith("modelled")
+
+    def per_kilojoule(self, fraction: float | None) -> float | None:
+        """A part of the questions over the kilojoules of one request; None where either is not known."""
+        request = self.metrics.get("joules_per_request")
+        return None if fraction is None or request is None or request.value <= 0 else fraction / request.value * 1e3
+
+
+@dataclass(frozen=True, slots=True)
+class Standings:
+    """Several runs side by side. obstacles: those that the user allowed. notes: what a reader must know of them."""
+
+    runs: tuple[Standing, ...]
+    obstacles: tuple[Obstacle, ...] = ()
+    notes: tuple[str, ...] = ()

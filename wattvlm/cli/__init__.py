@@ -11,6 +11,7 @@ import pkgutil
 
 import click
 
+REGRESSION = 1
 COULD_NOT_MEASURE = 3
 
 

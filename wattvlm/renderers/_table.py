@@ -197,8 +197,11 @@ def _fit(table: Table, width: int, glyphs: Glyphs) -> _Fit:
 
 
 def _wanted_tail(table: Table) -> int:
-    """Room for the ends of rows below which a column leaves rather: the heading, or 20 columns of words."""
-    return max(cell_len(table.tail_title), 20) if any(row.tail for row in table.rows) else 0
+    """Room for the ends of rows below which a column leaves rather: the heading, or 20 columns of longer words."""
+    if not any(row.tail for row in table.rows):
+        return 0
+    longest = 20 if _has_bars(table) else max(width_of(row.tail) for row in table.rows if isinstance(row.tail, tuple))
+    return max(cell_len(table.tail_title), min(20, longest))
 
 
 def _has_bars(table: Table) -> bool:

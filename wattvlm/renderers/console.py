@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from rich.console import Console
 from rich.style import Style
@@ -26,7 +26,7 @@ NARROWEST = 60
 WIDE = 100
 """From this width on there is room for versions, watt-hours, ticks, and what is divided in full."""
 
-_WIDEST_TEXT = 120
+WIDEST_TEXT = 120
 _DRAWN = "±●◐○─┐│┘▏█"
 
 STYLES: dict[Role, str] = {
@@ -42,32 +42,39 @@ def render(report: Report, width: int | None = None, colour: bool | None = None,
     where standard output is a terminal that has them, and NO_COLOR is not set). unicode: False writes ASCII alone
     (default: what standard output can encode).
     """
+    return drawn(lambda columns, glyphs: summary(report, columns, glyphs), width, colour, unicode)
+
+
+def drawn(
+    lines_of: Callable[[int, Glyphs], list[Line]], width: int | None, colour: bool | None, unicode: bool | None
+) -> str:
+    """Lines that are made for a width and an alphabet, as text for this terminal; the options as in `render`."""
     terminal = Console()
     if colour is None:
         colour = terminal.is_terminal and terminal.color_system is not None and not terminal.no_color
     if unicode is None:
         unicode = _can_encode(_DRAWN)
-    lines = summary(report, max(NARROWEST, terminal.width if width is None else width), UNICODE if unicode else ASCII)
+    lines = lines_of(max(NARROWEST, terminal.width if width is None else width), UNICODE if unicode else ASCII)
     return "\n".join(map(_plain, lines)) if not colour else _coloured(lines)
 
 
 def summary(report: Report, width: int, glyphs: Glyphs) -> list[Line]:
     """The summary's lines, none wider than `width`."""
-    wide, text_width = width >= WIDE, min(width, _WIDEST_TEXT)
+    wide, text_width = width >= WIDE, min(width, WIDEST_TEXT)
     blocks = [_top(report, text_width, wide, glyphs)]
-    blocks.append(_wrapped([*_heading.warnings(report), _heading.exact(report)], text_width, glyphs))
+    blocks.append(wrapped([*_heading.warnings(report), _heading.exact(report)], text_width, glyphs))
     blocks.append(flow([glyphs.line(item) for item in _heading.headline(report, wide)], text_width))
     blocks.append(lay_out(phase_table(report), text_width, glyphs))
-    blocks.append(_wrapped([resolution(report)], text_width, glyphs))
+    blocks.append(wrapped([resolution(report)], text_width, glyphs))
     for table in (own_phase_table(report), ratio_table(report, brief=not wide)):
         blocks.append(lay_out(table, text_width, glyphs) if table is not None else [])
-    blocks.append(_wrapped([uncounted(report)], text_width, glyphs))
+    blocks.append(wrapped([uncounted(report)], text_width, glyphs))
     blocks.append(flow([glyphs.line(item) for item in _closing.times(report)], text_width))
     entries = _sensors.sensor_entries(report, wide)
     sensors = [line for entry in entries for line in _sensors.entry_lines(entry)]
-    blocks.append(_wrapped(sensors, text_width, glyphs, _sensors.INDENT))
-    blocks.append(_wrapped(_closing.notes(report), text_width, glyphs, hanging=6))
-    blocks.append(_wrapped([_closing.footer(report)], text_width, glyphs))
+    blocks.append(wrapped(sensors, text_width, glyphs, _sensors.INDENT))
+    blocks.append(wrapped(_closing.notes(report), text_width, glyphs, hanging=6))
+    blocks.append(wrapped([_closing.footer(report)], text_width, glyphs))
     lines: list[Line] = []
     for block in filter(None, blocks):
         lines.extend([(), *block] if lines else block)
@@ -80,7 +87,8 @@ def _top(report: Report, width: int, wide: bool, glyphs: Glyphs) -> list[Line]:
     return lines + flow(machine, width, separator="  |  ")
 
 
-def _wrapped(lines: Iterable[Line], width: int, glyphs: Glyphs, hanging: int = 0) -> list[Line]:
+def wrapped(lines: Iterable[Line], width: int, glyphs: Glyphs, hanging: int = 0) -> list[Line]:
+    """Lines broken to a width; empty ones are left out."""
     return [piece for line in lines if line for piece in wrap(glyphs.line(line), width, hanging)]
 
 

@@ -24,35 +24,38 @@ _MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~!&@])")
 def render(report: Report) -> str:
     """The summary as Markdown; names of models and phases are escaped text."""
     tables = [phase_table(report), own_phase_table(report), ratio_table(report, brief=False)]
-    phases, own, ratios = (_table(table) if table is not None else "" for table in tables)
+    phases, own, ratios = (markdown_table(table) if table is not None else "" for table in tables)
     sections = [
-        f"### {_text(_heading.title(report))}",
-        _lines(_heading.devices(report, wide=True)),
-        _lines([*_heading.warnings(report), _heading.exact(report)]),
-        _lines(_heading.headline(report, wide=True)),
+        f"### {markdown_text(_heading.title(report))}",
+        markdown_lines(_heading.devices(report, wide=True)),
+        markdown_lines([*_heading.warnings(report), _heading.exact(report)]),
+        markdown_lines(_heading.headline(report, wide=True)),
         phases,
-        _lines([resolution(report)]),
+        markdown_lines([resolution(report)]),
         own,
         ratios,
-        _lines([uncounted(report)]),
-        _lines(_closing.times(report)),
+        markdown_lines([uncounted(report)]),
+        markdown_lines(_closing.times(report)),
         _lists(_sensors.sensor_entries(report)),
-        _lines(_closing.notes(report)),
-        _lines([_closing.footer(report)]),
+        markdown_lines(_closing.notes(report)),
+        markdown_lines([_closing.footer(report)]),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
-def _text(line: Line) -> str:
+def markdown_text(line: Line) -> str:
+    """A line as text that Markdown shows and does not obey."""
     words = "".join(span.text for span in UNICODE.line(line)).replace(GLUE, " ")
     return _MARKUP.sub(r"\\\1", " ".join(words.split()))
 
 
-def _lines(lines: Iterable[Line]) -> str:
-    return "  \n".join(text for line in lines if line and (text := _text(line)))
+def markdown_lines(lines: Iterable[Line]) -> str:
+    """Lines one below the other."""
+    return "  \n".join(text for line in lines if line and (text := markdown_text(line)))
 
 
-def _table(table: Table) -> str:
+def markdown_table(table: Table) -> str:
+    """A table with all its columns."""
     columns = [aligned([row.cells.get(column.key) for row in table.rows], UNICODE) for column in table.columns]
     has_tail = any(row.tail for row in table.rows)
     titles = [table.title, *(column.title for column in table.columns), *([table.tail_title] if has_tail else [])]
@@ -62,8 +65,8 @@ def _table(table: Table) -> str:
 
 
 def _row(row: Row, cells: list[Line], has_tail: bool) -> str:
-    tail = [percentage(row.tail).replace(GLUE, " ").strip() if isinstance(row.tail, Share) else _text(row.tail)]
-    return _cells([_text(row.name), *map(_text, cells), *(tail if has_tail else [])])
+    tail = [percentage(row.tail).replace(GLUE, " ").strip() if isinstance(row.tail, Share) else markdown_text(row.tail)]
+    return _cells([markdown_text(row.name), *map(markdown_text, cells), *(tail if has_tail else [])])
 
 
 def _cells(cells: Iterable[str]) -> str:
@@ -74,5 +77,5 @@ def _lists(entries: Iterable[_sensors.Entry]) -> str:
     lines: list[str] = []
     for entry in entries:
         cure = f". Cure: {entry.cure}" if entry.cure else ""
-        lines.append("* " + _text((Span(f"{entry.domain} {entry.state}: {entry.words}{cure}"),)))
+        lines.append("* " + markdown_text((Span(f"{entry.domain} {entry.state}: {entry.words}{cure}"),)))
     return "\n".join(lines)

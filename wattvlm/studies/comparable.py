@@ -93,8 +93,8 @@ def _power_limit(before: Identity, after: Identity) -> Obstacle | None:
     if before.power_limits == after.power_limits:
         return None
     limits = before.power_limits, after.power_limits
-    words = ["/".join(each or "not known" for each in own) or "not known" for own in limits]
+    words = ["/".join(f"{each} W" if each else "not known" for each in own) or "not known" for own in limits]
     return Obstacle(
-        "power_limit", f"the power limit before is {words[0]} W, after {words[1]} W",
+        "power_limit", f"the power limit before is {words[0]}, after {words[1]}",
         "a cap changes joules and times of the same model", "set the limit of the earlier run, or allow it",
     )  # fmt: skip

@@ -7,20 +7,25 @@ gains are in the interval.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from functools import partial
 from math import exp, isfinite, log, sqrt
 
-from wattvlm.comparison import Comparison, Difference, Expected, Kind, Verdict
+from wattvlm.comparison import Comparison, Difference, Expected, Kind, Obstacle, Verdict
 from wattvlm.errors import NotComparable, NotResolved
 from wattvlm.report import Report
-from wattvlm.studies.comparable import obstacles
+from wattvlm.studies.comparable import identity_of, obstacles
 from wattvlm.studies.expected import expected_of, expected_part, expected_ratio
 from wattvlm.units import NS_PER_S
 
 RATIOS = ("request", "image", "visual_token", "prompt_token", "output_token", "decode_token", "total_token")
 COUNTS = ("visual_encoded", "visual_input", "visual_kept", "text_input", "cached_input", "output")
+TIMES = {"ttft_s": "ttft_ns", "tpot_s": "tpot_ns", "latency_s": "duration_ns"}
+"""Metrics of time by their one name, and the field of a call that has it."""
+
 OVERALL_PARTS = ("call", "between phases")
+MODELLED = "the joules are a model's, whose own error is not known"
 
 
 def compare(before: Report, after: Report, *, allow: Collection[str] = ()) -> Comparison:
@@ -30,16 +35,23 @@ def compare(before: Report, after: Report, *, allow: Collection[str] = ()) -> Co
     are others. Measured and modelled joules are never compared: where these differ, only times and counts are.
     """
     found = obstacles(before, after)
-    refused = tuple(each for each in found if each.kind not in allow)
-    if refused:
-        words = "; ".join(f"{each.what}: {each.effect}. Cure: {each.remedy}" for each in refused)
-        raise NotComparable(words, tuple(each.kind for each in refused))
+    refuse(found, allow)
     has_joules = all(each.kind != "provenance" for each in found)
     differences = [
         *(_energies(before, after) if has_joules else ()), *_times(before, after), *_counts(before, after)
     ]  # fmt: skip
     names = before.label or "before", after.label or "after"
-    return Comparison(*names, tuple(differences), found, _notes(before, after))
+    identities = identity_of(before), identity_of(after)
+    calls = len(before.calls), len(after.calls)
+    return Comparison(*names, tuple(differences), found, notes_on_counts((before, after)), identities, calls)
+
+
+def refuse(found: Sequence[Obstacle], allow: Collection[str]) -> None:
+    """NotComparable where an obstacle was found that is not allowed."""
+    refused = [each for each in found if each.kind not in allow]
+    if refused:
+        words = "; ".join(f"{each.what}: {each.effect}. Cure: {each.remedy}" for each in refused)
+        raise NotComparable(words, tuple(each.kind for each in refused))
 
 
 def _energies(before: Report, after: Report) -> list[Difference]:
@@ -66,24 +78,30 @@ def _of_energy(metric: str, before: Report, after: Report, of: Callable[[Report]
         except (NotResolved, KeyError) as error:
             sides.append(None)
             reasons.append(f"{words}: {error.args[0]}")
-    return difference(metric, "energy", "J", sides[0], sides[1], why="; ".join(reasons))
+    found = difference(metric, "energy", "J", sides[0], sides[1], why="; ".join(reasons))
+    domain = before.accelerator
+    if found.interval_fraction is None or domain is None or not before.is_modelled(domain):
+        return found
+    return replace(found, interval_fraction=None, verdict="cannot tell", why=MODELLED)
 
 
 def _times(before: Report, after: Report) -> list[Difference]:
     """Times of calls; less is better, and more tokens a second are."""
 
-    def seconds(report: Report, name: str) -> list[float]:
-        values = [getattr(call, name) for call in report.calls]
-        return [float(value) / NS_PER_S for value in values if value is not None]
-
     found = [
         difference(metric, "time", "s", expected_of(seconds(before, name)), expected_of(seconds(after, name)))
-        for metric, name in (("ttft_s", "ttft_ns"), ("tpot_s", "tpot_ns"), ("latency_s", "duration_ns"))
+        for metric, name in TIMES.items()
     ]
     rates = [[rate for call in report.calls if (rate := call.output_tokens_per_s) is not None]
              for report in (before, after)]  # fmt: skip
     found.append(difference("output_tokens_per_s", "rate", "1/s", expected_of(rates[0]), expected_of(rates[1])))
     return [each for each in found if each.before is not None or each.after is not None]
+
+
+def seconds(report: Report, name: str) -> list[float]:
+    """A time of each call that has it, in seconds."""
+    values = [getattr(call, name) for call in report.calls]
+    return [float(value) / NS_PER_S for value in values if value is not None]
 
 
 def _counts(before: Report, after: Report) -> list[Difference]:
@@ -123,7 +141,9 @@ def difference(
         return Difference(metric, kind, unit, before, after, change, None, verdict)
     interval = _interval(before, after)
     if interval is None or change is None:
-        return Difference(metric, kind, unit, before, after, change, None, "cannot tell", "an interval reaches zero")
+        known = all(isfinite(end) for each in (before, after) for end in (each.low, each.high))
+        reason = "an interval reaches zero" if known else "one call says nothing of how the next differs"
+        return Difference(metric, kind, unit, before, after, change, None, "cannot tell", reason)
     lower_is_better = kind != "rate"
     verdict = "cannot tell"
     if interval[0] > 0.0:
@@ -154,21 +174,25 @@ def _gain_fraction(before: Expected, after: Expected) -> float:
     return sqrt(sum((later.get(board, 0.0) - earlier.get(board, 0.0)) ** 2 for board in boards))
 
 
-def _notes(before: Report, after: Report) -> tuple[str, ...]:
-    """What a reader may take wrongly."""
+def notes_on_counts(reports: Sequence[Report]) -> tuple[str, ...]:
+    """What a reader may take wrongly where runs differ in their counts a call."""
     notes: list[str] = []
-    visual = [report.tokens.visual_input / len(report.calls) if report.tokens.visual_input and report.calls else None
-              for report in (before, after)]  # fmt: skip
-    if None not in visual and visual[0] != visual[1]:
+    visual, output = (_different(reports, name) for name in ("visual_input", "output"))
+    if visual:
         notes.append(
-            f"the runs have {visual[0]:g} and {visual[1]:g} visual tokens a call: judge by joules_per_image and "
-            "joules_per_request; joules_per_visual_token rises when tokens are taken away"
+            f"the runs have {visual} visual tokens a call: judge by joules_per_image and joules_per_request; "
+            "joules_per_visual_token rises when tokens are taken away"
         )
-    outputs = [report.tokens.output / len(report.calls) if report.tokens.output and report.calls else None
-               for report in (before, after)]  # fmt: skip
-    if None not in outputs and outputs[0] != outputs[1]:
+    if output:
         notes.append(
-            f"the runs have {outputs[0]:g} and {outputs[1]:g} output tokens a call: joules_per_request differs by that "
-            "alone. Cure: force equal lengths (min_new_tokens = max_new_tokens)"
+            f"the runs have {output} output tokens a call: joules_per_request differs by that alone. Cure: force equal "
+            "lengths (min_new_tokens = max_new_tokens)"
         )
     return tuple(notes)
+
+
+def _different(reports: Sequence[Report], name: str) -> str:
+    """'576 and 144': a count a call of each run, where all are known and not all are equal; else ""."""
+    counts = [_tokens(report, name) for report in reports]
+    values = [each.value for each in counts if each is not None and each.value]
+    return " and ".join(f"{value:g}" for value in values) if len(values) == len(counts) and len(set(values)) > 1 else ""
