@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
+import wattvlm
 from tests.docs.pages import PAGES, ROOT, blocks
+from wattvlm.demo import replay_path
+
+pytest.importorskip("transformers", reason="pages run models: needs the extra wattvlm[torch]")
 
 BLOCKS = {name: list(blocks(path.read_text())) for name, path in PAGES.items()}
 RUN = [name for name, found in BLOCKS.items() if any(each.is_runnable and not each.not_run for each in found)]
@@ -18,11 +22,11 @@ NOT_RUN = [(f"{name}:{each.line}", each.not_run) for name, found in BLOCKS.items
 
 
 @pytest.fixture(scope="module")
-def readers_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with what pages take for given: a saved report, its rows and recording, and the schemas."""
-    import wattvlm
-    from wattvlm.demo import replay_path
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str]]:
+    """Exit code and output of each page, run in a folder with what pages take for given.
 
+    These are a saved report, its rows and recording, and the schemas.
+    """
     folder = tmp_path_factory.mktemp("reader")
     shutil.copy(replay_path(), folder / "run.rec.json.gz")
     report = wattvlm.analyze(wattvlm.Recording.load(replay_path()))
@@ -30,21 +34,20 @@ def readers_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "run.csv").write_text(str(wattvlm.render(report, "csv")))
     for schema in (ROOT / "docs/reference").glob("*.json"):
         shutil.copy(schema, folder)
-    return folder
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "XDG_DATA_HOME": str(folder)}
+    command = [sys.executable, "-m", "tests.docs.run_page", *RUN]
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=500, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    found: dict[str, tuple[int, str]] = json.loads((folder / "outcomes.json").read_text())
+    return found
 
 
 @pytest.mark.parametrize("page", RUN)
-def test_every_block_of_the_page_runs(page: str, readers_files: Path, tmp_path: Path) -> None:
-    if any("model.generate" in block.code for block in BLOCKS[page] if not block.not_run):
-        pytest.importorskip("transformers", reason="needs the extra wattvlm[torch]")
-    here = tmp_path / "here"
-    shutil.copytree(readers_files, here)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "XDG_DATA_HOME": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.docs.run_page", page],
-        cwd=here, env=environment, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-3000:]}\n{CURE}"
+def test_every_block_of_the_page_runs(page: str, outcomes: dict[str, tuple[int, str]]) -> None:
+    code, printed = outcomes[page]
+    assert code == 0, f"{printed[-4000:]}\n{CURE}"
 
 
 CURE = (
