@@ -1,0 +1,154 @@
+"""Watching servers: one whose joules are known, llama.cpp's own, and ones that say little."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from tests.runtimes import tiny_gguf
+from tests.watching.pages import VLLM, page
+from wattvlm.cli import main
+from wattvlm.sensing import ProbeSource
+from wattvlm.watching import MetricsPage, NotAnswering, watch
+from wattvlm.watching.session import WITH_WORK
+
+ROOT = Path(__file__).parents[2]
+COUNTER = (ProbeSource("tests.sampling.tiny_probes:Counter"),)
+
+
+class Speaking(ThreadingHTTPServer):
+    """A server on this machine that gives a page of metrics; it has work from the fifth look at them to the tenth."""
+
+    def __init__(self, status: int = 200) -> None:
+        super().__init__(("127.0.0.1", 0), Answering)
+        self.status = status
+        self.looks = 0
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
+
+    def page(self) -> str:
+        self.looks += 1
+        done = min(max(self.looks - 4, 0), 6)
+        return page(VLLM, done * 2, done * 100, done * 40, 4 if 0 < done < 6 else 0)
+
+
+class Answering(BaseHTTPRequestHandler):
+    server: Speaking
+
+    def do_GET(self) -> None:
+        body = self.server.page().encode() if self.path == "/metrics" else b""
+        self.send_response(self.server.status if body else 404)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[Speaking]:
+    running = Speaking()
+    yield running
+    running.shutdown()
+    running.server_close()
+
+
+def test_joules_per_request_are_those_of_the_window_with_work_over_its_requests(server):
+    watched = watch(MetricsPage(f"{server.url}/v1"), duration_ns=int(1.4e9), interval_ns=10**8, probes=COUNTER)
+    assert watched.served is not None
+    assert (watched.served.requests, watched.served.prompt_tokens, watched.served.output_tokens) == (12, 600, 240)
+    seconds = (watched.served.end_ns - watched.served.start_ns) / 1e9
+    assert 0.5 <= seconds <= 1.3
+    low_j, high_j = watched.report.joules(WITH_WORK).interval_j
+    assert low_j <= 100.0 * seconds <= high_j  # the counter is one of 100 W
+    assert high_j - low_j < 10.0
+    assert 2.0 < (watched.served.at_once or 0) < 4.0
+
+
+def test_a_server_without_metrics_gives_joules_and_the_reason(server):
+    server.status = 404
+    watched = watch(MetricsPage(server.url), duration_ns=3 * 10**8, interval_ns=10**8, probes=COUNTER)
+    assert watched.served is None
+    assert "HTTP 404" in watched.why_not
+    assert "Cure:" in watched.why_not
+    assert watched.report.joules("block").middle_j > 20.0
+
+
+def test_where_nothing_answers_nothing_is_measured():
+    with pytest.raises(NotAnswering):
+        watch(MetricsPage("127.0.0.1:9"), duration_ns=10**8)
+    assert CliRunner().invoke(main, ["watch", "127.0.0.1:9", "--for", "1s"]).exit_code == 3
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["ftp://x"], ["http://"], ["http://192.0.2.1:8000"], ["127.0.0.1", "--for", "soon"], ["x:80", "--for", "0s"]],
+)
+def test_what_cannot_be_watched_is_a_usage_error(words):
+    assert CliRunner().invoke(main, ["watch", *words]).exit_code == 2
+
+
+def test_ctrl_c_gives_the_summary(server):
+    program = "from wattvlm.cli import main; main()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, "watch", server.url, "--interval", "50ms", "--json"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 30
+    while server.looks < 15 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    found = json.loads(out)
+    assert process.returncode == (0 if found["domain"] else 3), err
+    assert found["served"]["requests"] == 12
+    assert found["served"]["ttft_s"]["p50"] == {"from_s": 0.1, "to_s": 0.25}
+
+
+def test_llama_cpps_own_server_is_watched_while_it_answers(tmp_path):
+    pytest.importorskip("xllamacpp", reason="needs xllamacpp, of the extra wattvlm[engines]")
+    pytest.importorskip("gguf", reason="needs gguf, of the extra wattvlm[engines], to write a model")
+    tiny_gguf.write_language_model(tmp_path / "language.gguf")
+    tiny_gguf.write_vision_part(tmp_path / "vision.gguf")
+    script = ROOT / "tests/runtimes/llama_server.py"
+    with subprocess.Popen(
+        [sys.executable, str(script), str(tmp_path / "language.gguf"), str(tmp_path / "vision.gguf")],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        answered: list[int] = []
+        asking = threading.Timer(0.3, lambda: answered.extend(_asked(url) for _ in range(3)))
+        asking.start()
+        watched = watch(MetricsPage(url), duration_ns=int(1.5e9), interval_ns=10**8, probes=COUNTER)
+        asking.join()
+        shown = CliRunner().invoke(main, ["watch", url, "--for", "300ms"])
+        process.terminate()
+    assert watched.served is not None
+    assert watched.served.output_tokens == sum(answered) == 18
+    assert watched.served.requests is None
+    assert watched.served.named["output_tokens"] == "llamacpp:tokens_predicted"
+    assert "the server had no work" in shown.output
+    assert "llama_server.py" in shown.output
+
+
+def _asked(url: str) -> int:
+    body = {"messages": [{"role": "user", "content": "What?"}], "max_tokens": 6, "logit_bias": {"257": -100}}
+    asked = urllib.request.Request(
+        f"{url}/v1/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(asked, timeout=30) as answer:
+        return int(json.load(answer)["timings"]["predicted_n"])
