@@ -3,7 +3,7 @@
 import pytest
 
 from wattvlm.runtimes.llama_cpp.timing_lines import TimingLines, is_of_llama_cpp
-from wattvlm.trace import assemble
+from wattvlm.assembly import assemble
 
 END_NS = 10_000_000_000
 
