@@ -91,17 +91,7 @@ def run(arguments: Sequence[str] = ()) -> None:
             dearer.add(before, after)
         rows += [_row(SENSORS[sensor].words, metric, same, dearer, chosen.pairs) for metric in METRICS]
     gates = [f"gate {gate * 100:g} %" for gate in GATES]
-    header = [
-        "sensor",
-        "metric",
-        "change known to",
-        "no change: worse",
-        "better",
-        *gates,
-        "+5 %: worse",
-        "better",
-        *gates,
-    ]
+    header = ["sensor", "metric", "change known to", "no change: a verdict", *gates, "+5 %: worse", *gates]
     show(f"{chosen.pairs} pairs of runs of {chosen.calls} calls, with no change and with +5 % of power", header, rows,
          "Powers scatter by 3 % from call to call; a gate fails where the whole interval is over it.")  # fmt: skip
 
