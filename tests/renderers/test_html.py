@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
+from tests.renderers._comparisons.test_every_format import pair, several
 from tests.renderers.sample_reports import SAMPLES, hostile, one_unresolved_call, twenty_calls, with_curves
+from wattvlm.comparison import Comparison, Standings
 from wattvlm.renderers import render
 from wattvlm.report import Report
 
@@ -92,6 +94,17 @@ def test_what_is_not_resolved_is_named_and_not_drawn_as_nothing():
     assert "vision encode + prefill" in text
 
 
+def test_a_comparison_has_a_table_that_needs_no_script_and_markup_in_names_is_text():
+    plain, attacked_pair = pair(), replace(pair(), before=ATTACK, notes=(ATTACK,))
+    page = Page(str(render(attacked_pair, "html")))
+    usual = [tag for tag, _ in Page(str(render(plain, "html"))).elements]
+    assert [tag for tag, _ in page.elements].count("script") == usual.count("script")
+    assert "img" not in {tag for tag, _ in page.elements}
+    assert "table" in usual
+    assert "503.5 ±4.8 J" in page.words
+    assert "worse" in page.words
+
+
 def test_every_section_has_a_title_and_every_picture_a_description():
     page = Page(str(render(with_curves(), "html")))
     ids = {attributes.get("id") for _, attributes in page.elements}
@@ -127,7 +140,7 @@ def shown(browser: Any, tmp_path: Path) -> Iterator[Any]:
     complaints: list[str] = []
     fetched: list[str] = []
 
-    def show(report: Report) -> Any:
+    def show(report: Report | Comparison | Standings) -> Any:
         path = tmp_path / "report.html"
         path.write_text(str(render(report, "html")), encoding="utf-8")
         page = context.new_page()
@@ -175,6 +188,16 @@ def test_in_a_browser_hostile_names_run_nothing(shown: Any):
     assert page.title() != "owned"
     assert page.locator("img").count() == 0
     assert ATTACK in page.locator("#calls").inner_text()
+
+
+@pytest.mark.parametrize(("noun", "plots"), [(pair(), 1), (several(), 2)], ids=["two runs", "several runs"])
+def test_in_a_browser_a_comparison_is_drawn_without_a_complaint(shown: Any, noun: Any, plots: int):
+    page = shown(noun)
+    assert page.locator(".plot canvas").count() >= plots or page.locator(".plot .bk-Figure").count() == plots
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    page.locator(".scroll").focus()
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "The table"
 
 
 @pytest.mark.parametrize("sample", SAMPLES)

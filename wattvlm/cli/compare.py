@@ -22,6 +22,7 @@ FORMATS = {
     "json": "The comparison as JSON.",
     "markdown": "Markdown, for a comment on a pull request.",
     "latex": "A LaTeX table (booktabs).",
+    "html": "A page for the browser, whole in itself (needs wattvlm[html]).",
 }
 CURE = "find what costs it, or compare later runs with the new one"
 OBSTACLES = ("provenance", "device", "driver", "power_limit", "virtual")

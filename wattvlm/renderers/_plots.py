@@ -74,7 +74,7 @@ def power_figure(report: Report, drawn: Sequence[Shade]) -> Any:
     zero_ns = origin_ns(report)
     last_ns = max(int(track.edge_ns[-1]) for track in report.power)
     top_w = max(float(np.max(track.most_w)) for track in report.power) * 1.06 or 1.0
-    figure = _figure(
+    figure = plain_figure(
         x_range=models.Range1d(0.0, (last_ns - zero_ns) / NS_PER_S), y_range=models.Range1d(-0.05 * top_w, top_w),
         x_axis_label="seconds in the block", y_axis_label="W",
     )  # fmt: skip
@@ -85,7 +85,7 @@ def power_figure(report: Report, drawn: Sequence[Shade]) -> Any:
     figure.toolbar.active_scroll = None
     shaded = figure.quad(
         "left", "right", "top", "bottom", fill_color="colour", fill_alpha=0.2, line_color=None,
-        source=_source(
+        source=plot_source(
             left=[shade.start_s for shade in drawn], right=[shade.end_s for shade in drawn],
             top=[top_w] * len(drawn), bottom=[0.0] * len(drawn),
             colour=[PHASE_COLOURS.get(shade.name, OTHER_COLOUR) for shade in drawn],
@@ -163,7 +163,7 @@ def waterfall_figure(report: Report, domain: Domain) -> Any:
     rows = [
         f"{number}{bar.title}  {mark}{bar.end - bar.start:.4g} {unit}" for number, bar in zip([*numbered, ""], made)
     ]
-    figure = _figure(
+    figure = plain_figure(
         y_range=rows[::-1], x_axis_label=f"{unit} of the {DOMAIN_TITLES[domain]} a call",
         height=90 + 34 * len(made), toolbar_location=None,
     )  # fmt: skip
@@ -177,7 +177,8 @@ def waterfall_figure(report: Report, domain: Domain) -> Any:
     return figure
 
 
-def _figure(**options: Any) -> Any:
+def plain_figure(**options: Any) -> Any:
+    """A figure without colours of its own, which the page paints for light and dark."""
     plotting: Any = import_module("bokeh.plotting")  # its types take a wall of keywords and know none of ours
     made = plotting.figure(**{"height": _HEIGHT_PX, "sizing_mode": "stretch_width", "tools": "", **options})
     made.background_fill_color = made.border_fill_color = made.outline_line_color = None
@@ -189,6 +190,7 @@ def _figure(**options: Any) -> Any:
     return made
 
 
-def _source(**columns: Any) -> Any:
+def plot_source(**columns: Any) -> Any:
+    """Columns as Bokeh takes them."""
     models: Any = import_module("bokeh.models")
     return models.ColumnDataSource(data=columns)

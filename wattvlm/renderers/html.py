@@ -6,15 +6,10 @@ escaped text. Needs the extra wattvlm[html].
 
 from __future__ import annotations
 
-import json
-import re
 from dataclasses import dataclass
 from html import escape
-from importlib import import_module, util
-from pathlib import Path
 from typing import Any
 
-from wattvlm.errors import WattvlmError
 from wattvlm.renderers import _heading, methods, notebook
 from wattvlm.renderers._joules import DOMAIN_TITLES
 from wattvlm.renderers._phases import phase_title
@@ -28,6 +23,7 @@ from wattvlm.renderers._plots import (
     waterfall_figure,
 )
 from wattvlm.renderers._text import legible
+from wattvlm.renderers._webpage import embedded, plotted, require_bokeh, section, webpage
 from wattvlm.report import CallReport, PowerTrack, Report
 from wattvlm.sensing import Domain
 from wattvlm.units import NS_PER_MS
@@ -36,62 +32,14 @@ FORMAT = "html"
 FILE_EXTENSION = ".html"
 IS_BINARY = False
 
-_HERE = Path(__file__).parent
-_POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
-_ID = re.compile(r'"p\d+"')
-
 
 def render(report: Report) -> str:
     """The page as text. WattvlmError names the cure where Bokeh is not installed."""
-    if util.find_spec("bokeh") is None:
-        raise WattvlmError(
-            "the HTML report is drawn by Bokeh, which is not installed. Cure: pip install 'wattvlm[html]'"
-        )
+    require_bokeh()
     plots: list[Any] = []
     sections = [_power(report, plots), _waterfall(report, plots), _summary(report), _calls(report), _method(report)]
-    title = _heading.title_text(report)
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{_part('_page.css')}</style></head><body>"
-        f'<a class="skip" href="#summary">Skip the pictures</a><main><h1>{escape(title)}</h1>'
-        "<noscript><p>Without scripts the power curve and the list of calls are not drawn; the tables below hold all "
-        f"means.</p></noscript>{''.join(sections)}</main>"
-        f'<script type="application/json" id="plots">{_data(plots)}</script>'
-        f"<script>{_bokeh()}</script><script>{_part('_page.js')}</script></body></html>\n"
-    )
-
-
-def _part(name: str) -> str:
-    return (_HERE / name).read_text(encoding="utf-8")
-
-
-def _bokeh() -> str:
-    """The core of the installed Bokeh as text that cannot end the script element it stands in."""
-    resources: Any = import_module("bokeh.resources")
-    scripts: list[str] = resources.Resources(mode="inline", components=["bokeh"], log_level="error").js_raw
-    return "\n".join(scripts).replace("</script", "<\\/script")
-
-
-def _data(plain: object) -> str:
-    """JSON that holds no markup: < > and & are written as escapes."""
-    text = json.dumps(plain, allow_nan=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def _plotted(figure: Any, target: str) -> Any:
-    """A figure as what Bokeh's script embeds; its ids are counted anew, so that a report is always the same page."""
-    embed: Any = import_module("bokeh.embed")
-    text = json.dumps(embed.json_item(figure, target))
-    known = {name: f'"p{index}"' for index, name in enumerate(dict.fromkeys(_ID.findall(text)))}
-    item = json.loads(_ID.sub(lambda found: known[found.group()], text))
-    item["doc"] = {**item["doc"], "title": "wattvlm"}
-    return item
-
-
-def _section(name: str, title: str, content: str) -> str:
-    return f'<section id="{name}" aria-labelledby="{name}-title"><h2 id="{name}-title">{title}</h2>{content}</section>'
+    missed = "Without scripts the power curve and the list of calls are not drawn; the tables below hold all means."
+    return webpage(_heading.title_text(report), sections, plots, missed)
 
 
 def _power(report: Report, plots: list[Any]) -> str:
@@ -101,9 +49,9 @@ def _power(report: Report, plots: list[Any]) -> str:
             if not report.domains
             else "readings are too few, or the file is of before it was kept"
         )
-        return _section("no-power", "Power over time", f"<p>There is no power curve: {why}.</p>")
+        return section("no-power", "Power over time", f"<p>There is no power curve: {why}.</p>")
     drawn, left_out = shades(report)
-    plots.append(_plotted(power_figure(report, drawn), "power-plot"))
+    plots.append(plotted(power_figure(report, drawn), "power-plot"))
     lines = "".join(
         f'<li><i class="line" style="background:{DOMAIN_COLOURS[track.domain]}"></i>{DOMAIN_TITLES[track.domain]} '
         f"{'modelled' if track.modelled else 'VIRTUAL' if report.virtual else 'measured'}, "
@@ -123,7 +71,7 @@ def _power(report: Report, plots: list[Any]) -> str:
         "Mean watts between the sensors' updates, whose times are the marks under the curve; a pale band spans the "
         f"least and the most where steps are drawn together.{missing} Drag to move, or take the tools at the right."
     )
-    return _section(
+    return section(
         "power", "Power over time",
         f'<figure><figcaption>{caption}</figcaption><ul class="legend">{lines}</ul><div class="controls">{buttons}'
         '</div><div id="power-plot" class="plot" role="img" aria-label="Power of each domain over time; '
@@ -141,11 +89,11 @@ def _waterfall(report: Report, plots: list[Any]) -> str:
     made, unit, unresolved = bars(report, domain) if domain is not None else ([], "J", [])
     if domain is None or not made:
         return ""
-    plots.append(_plotted(waterfall_figure(report, domain), "waterfall-plot"))
+    plots.append(plotted(waterfall_figure(report, domain), "waterfall-plot"))
     kind = "modelled" if report.is_modelled(domain) else "VIRTUAL" if report.virtual else "measured"
     missing = f" Not resolved, and so not drawn: {', '.join(map(escape, unresolved))}." if unresolved else ""
     described = "; ".join(f"{bar.title} {bar.end - bar.start:.4g} {unit}" for bar in made)
-    return _section(
+    return section(
         "waterfall", "Where the joules of a call go",
         f"<figure><figcaption>{DOMAIN_TITLES[domain]}, {kind}, mean of {len(report.calls):,} "
         f"call{'' if len(report.calls) == 1 else 's'}; thin lines are the intervals.{missing}</figcaption>"
@@ -154,12 +102,12 @@ def _waterfall(report: Report, plots: list[Any]) -> str:
 
 
 def _summary(report: Report) -> str:
-    return _section("summary", "Joules by phase and by token", f'<div class="scroll">{notebook.render(report)}</div>')
+    return section("summary", "Joules by phase and by token", f'<div class="scroll">{notebook.render(report)}</div>')
 
 
 def _method(report: Report) -> str:
     said = escape(str(methods.render(report)))
-    return _section("method", "How it was measured", f"<p>{said}</p>")
+    return section("method", "How it was measured", f"<p>{said}</p>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,12 +128,12 @@ def _calls(report: Report) -> str:
     fields += [_Field(f"{joules} J", 3), _Field("least J", 3), _Field("most J", 3)] if domain is not None else []
     fields.append(_Field("ended"))
     rows = [_call_row(call, domain) for call in report.calls]
-    data = _data({"columns": [{"digits": field.digits} for field in fields], "rows": rows})
+    data = embedded({"columns": [{"digits": field.digits} for field in fields], "rows": rows})
     heads = "".join(
         f'<th scope="col" aria-sort="none"><button type="button">{field.title}</button></th>' for field in fields
     )
     about = " Joules of a single call are bounds, so they are given with the least and the most." if domain else ""
-    return _section(
+    return section(
         "each-call", "Every call",
         f"<p>A column's title sorts by it.{about}</p><div class='controls'>"
         '<button type="button" id="earlier">Previous</button><button type="button" id="later">Next</button>'

@@ -13,7 +13,7 @@ from wattvlm import render, studies
 from wattvlm.comparison import Comparison, Score, Standings
 from wattvlm.report import Report
 
-FORMATS = ("console", "markdown", "latex", "json")
+FORMATS = ("console", "markdown", "latex", "json", "html")
 ALL_KINDS = ("provenance", "device", "driver", "power_limit", "virtual")
 
 
@@ -127,5 +127,5 @@ def test_json_holds_the_verdicts_and_no_number_that_is_none():
 
 
 def test_an_unknown_format_names_the_known():
-    with pytest.raises(ValueError, match="console, json, latex, markdown"):
+    with pytest.raises(ValueError, match="console, html, json, latex, markdown"):
         render(pair(), "papyrus")
