@@ -19,8 +19,8 @@ help: ## what the targets do
 demo: $(VENV)/.demo ## install and run the main job: a real small model, metered
 	$(BIN)/wattvlm demo
 
-test: $(VENV)/.dev ## install and run the whole test suite
-	$(RUN) -m pytest
+test: $(VENV)/.dev ## install and run the whole test suite, a file at a time on each of at most 4 cores
+	$(RUN) -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 
 check: $(VENV)/.dev ## lint, types, layers
 	$(BIN)/ruff check .

@@ -25,6 +25,13 @@ def _processes_naming(folder: Path) -> list[str]:
 
 
 @pytest.fixture(autouse=True)
+def a_pytest_started_by_a_test_is_no_worker(monkeypatch):
+    """pytest-benchmark takes any process with these variables for a worker of pytest-xdist, and measures nothing."""
+    for name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_XDIST_TESTRUNUID"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
 def nothing_is_left_behind(tmp_path_factory, monkeypatch):
     """Journals of the test go to a temporary folder of its own, which is empty of them afterwards."""
     folder = tmp_path_factory.mktemp("journals")
