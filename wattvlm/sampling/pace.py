@@ -23,7 +23,7 @@ _LEAST_CALLS_APART = 2
 _LARGEST_CALL_FRACTION = 1 / 20
 """A call longer than a twentieth of the period cannot place an edge any better than plain reading does."""
 
-_POLLS_A_GUARD = 4.0
+_POLLS_A_GUARD = 3.0
 _POLLING_FRACTION = 0.028
 """Share of a core that polling one counter may take: what a 20 ms counter's polls are thinned out to."""
 
