@@ -19,8 +19,9 @@ help: ## what the targets do
 demo: $(VENV)/.demo ## install and run the main job: a real small model, metered
 	$(BIN)/wattvlm demo
 
-test: $(VENV)/.dev ## install and run the whole test suite, a file at a time on each of at most 4 cores
-	$(RUN) -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
+test: $(VENV)/.dev ## install and run the whole test suite: in parallel what can be, then what measures in real time
+	$(RUN) -m pytest -m "not alone" --numprocesses logical --maxprocesses 4 --dist loadfile
+	$(RUN) -m pytest -m alone
 
 check: $(VENV)/.dev ## lint, types, layers
 	$(BIN)/ruff check .

@@ -10,6 +10,8 @@ import pytest
 
 from wattvlm.testing import VirtualGpu, VirtualNvml, append_load
 
+pytestmark = pytest.mark.alone
+
 PROGRAM = """
 import json, sys, time
 from pathlib import Path

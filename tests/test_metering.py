@@ -12,6 +12,8 @@ from wattvlm.errors import NotResolved
 from wattvlm.sensing import ProbeSource
 from wattvlm.testing import LoadFile
 
+pytestmark = pytest.mark.alone
+
 POWER_W = 200.0
 MS = 1_000_000
 

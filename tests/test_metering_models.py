@@ -9,6 +9,8 @@ import wattvlm
 from wattvlm.sensing import ProbeSource
 from wattvlm.testing import LoadFile
 
+pytestmark = pytest.mark.alone
+
 pytest.importorskip("torch", reason="needs the extra wattvlm[torch]")
 pytest.importorskip("transformers", reason="needs the extra wattvlm[torch]")
 

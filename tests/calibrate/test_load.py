@@ -9,6 +9,8 @@ from wattvlm.errors import NotResolved
 from wattvlm.probes.virtual import LOAD_RECORD
 from wattvlm.sensing import Channel, ProbeSource
 
+pytestmark = pytest.mark.alone
+
 MS = 1_000_000
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.alone
+
 PACKAGE = Path(__file__).parents[2] / "examples/wall_meter"
 ENTRY_POINTS = "[wattvlm.probes]\nwall_meter = wattvlm_wall_meter:WallMeter\n"
 

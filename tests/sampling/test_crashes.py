@@ -7,11 +7,15 @@ import tempfile
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.sampling.programs import comes_true, end, ends, is_running, printed, started
 from wattvlm.sampling.recovery import recover, unfinished_runs
 from wattvlm.sampling.sampler import Sampler
 from wattvlm.sensing import ProbeSource
 from wattvlm.trace import Mark
+
+pytestmark = pytest.mark.alone
 
 NS = 1_000_000_000
 COUNTER = [ProbeSource("tests.sampling.tiny_probes:Counter")]

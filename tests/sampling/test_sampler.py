@@ -15,6 +15,8 @@ from wattvlm.sampling.sampler import Sampler, shared_sampler
 from wattvlm.sensing import ProbeSource
 from wattvlm.trace import Mark
 
+pytestmark = pytest.mark.alone
+
 NS = 1_000_000_000
 
 
