@@ -9,14 +9,14 @@ import wattvlm
 from wattvlm.sensing import ProbeSource
 from wattvlm.testing import LoadFile
 
-pytestmark = pytest.mark.alone
-
 pytest.importorskip("torch", reason="needs the extra wattvlm[torch]")
 pytest.importorskip("transformers", reason="needs the extra wattvlm[torch]")
 
 from wattvlm.demo import model_path
 from wattvlm.demo.asking import load
 from wattvlm.demo.questions import QUESTIONS, held_out, prompt
+
+pytestmark = pytest.mark.alone
 
 VISUAL_TOKENS = 16
 

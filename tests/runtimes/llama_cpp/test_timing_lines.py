@@ -2,8 +2,8 @@
 
 import pytest
 
-from wattvlm.runtimes.llama_cpp.timing_lines import TimingLines, is_of_llama_cpp
 from wattvlm.assembly import assemble
+from wattvlm.runtimes.llama_cpp.timing_lines import TimingLines, is_of_llama_cpp
 
 END_NS = 10_000_000_000
 
