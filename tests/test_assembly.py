@@ -22,6 +22,7 @@ from wattvlm.trace import (
     MarkKind,
     ModelFacts,
     Phase,
+    PrefillWork,
     Span,
     TokenCounts,
     Trace,
@@ -271,6 +272,13 @@ def test_a_count_that_is_none_leaves_the_tokens_unknown_not_zero(value: float) -
     marks = [*call(1, 0, 50), count(20, "output", value, 1), count(20, "batch_size", value, 1)]
     (found,) = assemble(marks).calls
     assert (found.tokens.output, found.batch_size) == (None, 1)
+
+
+def test_operations_of_a_prefill_need_both_counts() -> None:
+    both = [*call(1, 0, 50), count(20, "prefill_flops", 10**15, 1), count(20, "visual_prefill_flops", 5, 1)]
+    (found,) = assemble(both).calls
+    assert found.work == PrefillWork(10**15, 5, "by hand")
+    assert assemble(both[:-1]).calls[0].work is None
 
 
 def test_a_note_is_kept_once() -> None:

@@ -26,6 +26,7 @@ DIMENSIONLESS = {
     "counts of things": "calls fewest_calls images batch_size decode_steps ticks readings gaps cpu_threads looks",
     "tokens": "text_input visual_encoded visual_input visual_kept cached_input output reasoning_output",
     "parameters of a model": "parameters active_parameters vision_parameters projector_parameters",
+    "operations": "flops visual_flops",
     "ratios": "gain",
     "in the unit that another field of the same noun tells": "value observed_step count least mean most",
 }

@@ -14,7 +14,7 @@ from wattvlm.errors import NotResolved
 from wattvlm.host import Host
 from wattvlm.report import CallReport, Idle, Part, PartEnergy, Report
 from wattvlm.sensing import Domain
-from wattvlm.trace import DECODE, PREFILL, PREPROCESS, VISION_ENCODE, ModelFacts, TokenCounts, sum_tokens
+from wattvlm.trace import DECODE, PREFILL, PREPROCESS, VISION_ENCODE, ModelFacts, PrefillWork, TokenCounts, sum_tokens
 from wattvlm.units import NS_PER_MS, NS_PER_S
 
 TOKENS = TokenCounts(text_input=40, visual_encoded=1600, visual_input=400, cached_input=0, output=96)
@@ -50,6 +50,7 @@ def call(tokens: TokenCounts = TOKENS, batch_size: int = 1, images: int | None =
     return CallReport(
         1, "", "transformers", "returned", 0, 2_550 * NS_PER_MS, 140 * NS_PER_MS, 25.0 * NS_PER_MS, batch_size, images,
         95, 8_000_000_000, tokens, ModelFacts("LLaVA"), row("call"), row("between phases"), phases,
+        work=PrefillWork(440, 400),
     )  # fmt: skip
 
 
@@ -94,6 +95,20 @@ def test_each_ratio_divides_what_it_says_by_what_it_says(what: str, joules: floa
     assert ratio.energy.middle_j == pytest.approx(joules)
     assert (ratio.divided, ratio.why_not) == (divided, "")
     assert report(calls).per(what).interval_j == pytest.approx((joules * 0.99, joules * 1.01))
+
+
+def test_prefill_is_shared_by_operations_where_every_calls_are_known() -> None:
+    work = PrefillWork(1_000, 800)
+    given = replace(report(), calls=(replace(call(), work=work), replace(call(), work=PrefillWork(3_000, 2_700))))
+    ratio = given.ratio("image_by_flops")
+    assert ratio.energy is not None
+    assert ratio.energy.middle_j == pytest.approx(16.0 + 22.0 * 3_500 / 4_000)
+    assert ratio.divided == "vision encode + its share of prefill (by FLOPs)"
+    assert given.joules_per_image_by_flops.middle_j == ratio.energy.middle_j
+    given = replace(given, tokens=replace(TOKENS, visual_input=2 * 400))
+    assert given.joules_per_visual_token_by_flops.middle_j == pytest.approx(ratio.energy.middle_j / 400)
+    with pytest.raises(NotResolved, match="the share by tokens stands"):
+        replace(given, calls=(*given.calls, replace(call(), work=None))).per("image_by_flops")
 
 
 def test_wh_per_thousand_requests_is_joules_per_request_over_3_6() -> None:

@@ -23,6 +23,7 @@ from wattvlm.trace import (
     Mark,
     ModelFacts,
     Phase,
+    PrefillWork,
     Span,
     TokenCounts,
     Trace,
@@ -233,10 +234,15 @@ def _place_counts(calls: list[CallTrace], counts: Sequence[Mark]) -> tuple[list[
     return [_with_counts(call, given[call.call_id]) if call.call_id in given else call for call in timeline.calls], []
 
 
+_WORK = ("prefill_flops", "visual_prefill_flops")
+
+
 def _with_counts(call: CallTrace, counts: Sequence[Mark]) -> CallTrace:
     tokens: dict[str, int | None] = {name: getattr(call.tokens, name) for name in COUNTED}
     how = dict(call.tokens.how)
     other: dict[str, Any] = {}
+    flops: dict[str, int] = {}
+    counted_how = ""
     for mark in counts:
         if not isfinite(mark.value) or mark.value < 0:
             continue
@@ -245,6 +251,12 @@ def _with_counts(call: CallTrace, counts: Sequence[Mark]) -> CallTrace:
             how[mark.name] = mark.text
         elif mark.name in ("batch_size", "images", "decode_steps", "peak_memory_bytes"):
             other[mark.name] = int(mark.value)
+        elif mark.name in _WORK:
+            flops[mark.name] = int(mark.value)
+            counted_how = mark.text
+    if len(flops) == len(_WORK):
+        whole, visual = (flops[name] for name in _WORK)
+        other["work"] = PrefillWork(whole, visual, counted_how)
     return replace(call, tokens=TokenCounts(**tokens, how=how), **other)
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from wattvlm.energy import Energy
 from wattvlm.repeating import CallScatter
 from wattvlm.sensing import Channel, Domain, Quantity
-from wattvlm.trace import DECODE, ModelFacts, TokenCounts
+from wattvlm.trace import DECODE, ModelFacts, PrefillWork, TokenCounts
 from wattvlm.units import NS_PER_S
 
 
@@ -120,7 +120,10 @@ class Idle:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CallReport:
-    """One call: its parts, its tokens, its times. energies of parts are this call's own (bounds). lane: its thread."""
+    """One call: its parts, its tokens, its times. energies of parts are this call's own (bounds). lane: its thread.
+
+    work: operations of its prefill, where they are known.
+    """
 
     call_id: int
     label: str
@@ -140,6 +143,7 @@ class CallReport:
     between: Part
     phases: tuple[Part, ...] = ()
     lane: int = 0
+    work: PrefillWork | None = None
 
     @property
     def output_tokens_per_s(self) -> float | None:

@@ -12,7 +12,10 @@ from wattvlm.parts import CallReport, Part, Ratio
 from wattvlm.sensing import Domain
 from wattvlm.trace import DECODE, PREFILL, PROJECTOR, VISION_ENCODE, TokenCounts
 
-RATIOS = ("request", "image", "visual_token", "prompt_token", "output_token", "decode_token", "total_token")
+RATIOS = (
+    "request", "image", "image_by_flops", "visual_token", "visual_token_by_flops", "prompt_token", "output_token",
+    "decode_token", "total_token",
+)  # fmt: skip
 """What joules are given per, in the order of a report."""
 
 
@@ -67,15 +70,20 @@ def _definition(report: Metered, what: str) -> _Definition:
     def of(part: str) -> Callable[[Sequence[Domain] | None, bool], Energy]:
         return lambda domains, above_idle: report.joules(part, domains, above_idle)
 
-    def visual(domains: Sequence[Domain] | None, above_idle: bool) -> Energy:
-        return _visual_joules(report, domains, above_idle)
+    def visual(share: Callable[[Metered], float]) -> Callable[[Sequence[Domain] | None, bool], Energy]:
+        return lambda domains, above_idle: _visual_joules(report, share, domains, above_idle)
 
     whole = "the whole call"
     encode = "vision encode + its share of prefill (by tokens)"
+    by_flops = "vision encode + its share of prefill (by FLOPs)"
     table = {
         "request": _Definition(name, "request", report.requests or None, whole, of("call")),
-        "image": _Definition(name, "image", report.images, encode, visual),
-        "visual_token": _Definition(name, "visual token", tokens.visual_input, encode, visual),
+        "image": _Definition(name, "image", report.images, encode, visual(share_by_tokens)),
+        "image_by_flops": _Definition(name, "image", report.images, by_flops, visual(share_by_flops)),
+        "visual_token": _Definition(name, "visual token", tokens.visual_input, encode, visual(share_by_tokens)),
+        "visual_token_by_flops": _Definition(
+            name, "visual token", tokens.visual_input, by_flops, visual(share_by_flops)
+        ),
         "prompt_token": _Definition(
             name, "prompt token", _less(tokens.prompt, tokens.cached_input), "prefill", of(PREFILL)
         ),
@@ -92,16 +100,37 @@ def _definition(report: Metered, what: str) -> _Definition:
     return table[what]
 
 
-def _visual_joules(report: Metered, domains: Sequence[Domain] | None, above_idle: bool) -> Energy:
-    """vision_encode + projector + the visual tokens' share of prefill, by tokens."""
+def share_by_tokens(report: Metered) -> float:
+    """The visual tokens' part of a prefill if every token of the prompt costs the same; NotResolved without counts."""
     tokens = report.tokens
     if tokens.visual_input is None or not tokens.prompt:
         raise NotResolved(
             "the visual share of prefill needs the token counts. Cure: give the counts with m.tokens(...)"
         )
+    return tokens.visual_input / tokens.prompt
+
+
+def share_by_flops(report: Metered) -> float:
+    """The visual tokens' part of a prefill's operations; NotResolved where a call's are not known."""
+    known = [call.work for call in report.calls if call.work is not None]
+    flops = sum(work.flops for work in known)
+    if len(known) < len(report.calls) or not flops:
+        raise NotResolved(
+            "the visual share of prefill by FLOPs is not known: it needs the shapes of the language model's blocks and "
+            "the places of its visual tokens, all of them computed. Cure: run the model with transformers, without a "
+            "cached prefix; the share by tokens stands"
+        )
+    return sum(work.visual_flops for work in known) / flops
+
+
+def _visual_joules(
+    report: Metered, share: Callable[[Metered], float], domains: Sequence[Domain] | None, above_idle: bool
+) -> Energy:
+    """vision_encode + projector + the visual tokens' share of prefill."""
+    visual = share(report)
     encoders = [part.name for part in report.phases if part.name in (VISION_ENCODE, PROJECTOR)]
     parts = [report.joules(name, domains, above_idle) for name in encoders]
-    parts.append(report.joules(PREFILL, domains, above_idle).scaled(tokens.visual_input / tokens.prompt))
+    parts.append(report.joules(PREFILL, domains, above_idle).scaled(visual))
     summed = total(parts)
     if summed is None:
         raise NotResolved("neither vision encode nor prefill was seen")

@@ -227,7 +227,7 @@ class Report:
         return process_share(domain, self.block.energies.get(domain), self.channels, self.conditions)
 
     def per(self, what: str, domains: Sequence[Domain] | None = None, above_idle: bool = False) -> Energy:
-        """Joules per request, image, visual_token, prompt_token, output_token, decode_token or total_token.
+        """Joules per request, image, visual_token, ...: any of `wattvlm.ratios.RATIOS`.
 
         NotResolved says which count or which phase is missing. domains and above_idle as in `joules`.
         """
@@ -251,9 +251,19 @@ class Report:
         return self.per("image")
 
     @property
+    def joules_per_image_by_flops(self) -> Energy:
+        """The same with prefill shared by operations, attention's quadratic part included (accelerator, gross)."""
+        return self.per("image_by_flops")
+
+    @property
     def joules_per_visual_token(self) -> Energy:
         """The joules of joules_per_image over visual tokens entering the language model: a unit price in one model."""
         return self.per("visual_token")
+
+    @property
+    def joules_per_visual_token_by_flops(self) -> Energy:
+        """The joules of joules_per_image_by_flops over visual tokens entering the language model."""
+        return self.per("visual_token_by_flops")
 
     @property
     def joules_per_prompt_token(self) -> Energy:

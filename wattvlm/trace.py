@@ -42,7 +42,8 @@ class Mark:
     call_start, call_end     name = the runtime; call_end's text = how it ended ("returned", "raised ValueError")
     phase_start, phase_end   name = the phase; phase_start's text = phases that it holds, "preprocess,vision_encode"
     first_token              the first logits are ready: prefill ends, decode begins
-    count                    name = a field of TokenCounts, or batch_size, images, decode_steps, peak_memory_bytes;
+    count                    name = a field of TokenCounts, or batch_size, images, decode_steps, peak_memory_bytes,
+                             prefill_flops, visual_prefill_flops;
                              text = how it was counted
     facts                    text = the model's facts as JSON
     note                     text = a line for the report
@@ -193,11 +194,21 @@ class ModelFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class PrefillWork:
+    """Operations of one call's prefill over its whole batch, and of its visual tokens; see `wattvlm.flops`."""
+
+    flops: int
+    visual_flops: int
+    how: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class CallTrace:
     """One call of a model: its phases and counts.
 
     start_ns, end_ns: the call itself; a preprocess phase seen before it lies outside. decode_steps: forward passes
-    after the prefill. ended: "returned", "raised NAME", or "not ended" (the process was killed inside it).
+    after the prefill. work: operations of the prefill, where they are known. ended: "returned", "raised NAME", or
+    "not ended" (the process was killed inside it).
     """
 
     call_id: int
@@ -210,6 +221,7 @@ class CallTrace:
     decode_steps: int | None = None
     first_token_ns: int | None = None
     peak_memory_bytes: int | None = None
+    work: PrefillWork | None = None
     runtime: str = "manual"
     model: ModelFacts = field(default_factory=ModelFacts)
     label: str = ""

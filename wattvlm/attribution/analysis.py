@@ -163,6 +163,7 @@ def _call_report(call: CallTrace, index: int, host: Layout, rows: Rows) -> CallR
         between=replace(part(BETWEEN, windows.between), spans_ns=()),
         phases=tuple(phases),
         lane=call.lane,
+        work=call.work,
     )
 
 

@@ -14,7 +14,14 @@ from wattvlm.sensing import Domain
 from wattvlm.trace import DECODE, PREFILL, PROJECTOR, VISION_ENCODE
 from wattvlm.units import energy_scale
 
-_NAMES = {"decode_joules_per_token": "decode only", "joules_per_total_token": "any token"}
+_NAMES = {
+    "decode_joules_per_token": "decode only",
+    "joules_per_total_token": "any token",
+    "joules_per_image_by_flops": "by FLOPs",
+    "joules_per_visual_token_by_flops": "by FLOPs",
+}
+_SECOND = ("decode_joules_per_token", "joules_per_image_by_flops", "joules_per_visual_token_by_flops")
+"""Ratios that say more of the one above them."""
 _BRIEF = {
     "joules_per_request": "whole call",
     "joules_per_image": "encode + its prefill",
@@ -28,6 +35,8 @@ _VISUAL = (VISION_ENCODE, PROJECTOR, PREFILL)
 _USES = {
     "joules_per_image": _VISUAL,
     "joules_per_visual_token": _VISUAL,
+    "joules_per_image_by_flops": _VISUAL,
+    "joules_per_visual_token_by_flops": _VISUAL,
     "joules_per_prompt_token": (PREFILL,),
     "decode_joules_per_token": (DECODE,),
 }
@@ -37,7 +46,7 @@ _USES = {
 def ratio_table(report: Report, brief: bool) -> Table | None:
     """The ratios that this run could have; None without calls or joules. brief: what is divided in few words."""
     accelerator = report.accelerator
-    ratios = [ratio for ratio in report.ratios() if ratio.count is None or ratio.count > 0]
+    ratios = [ratio for ratio in report.ratios() if _is_shown(ratio, brief)]
     if accelerator is None or not report.calls or not ratios:
         return None
     together = _together(report, accelerator)
@@ -53,9 +62,17 @@ def ratio_table(report: Report, brief: bool) -> Table | None:
     return Table(title, tuple(columns), tuple(rows), "what is divided")
 
 
+def _is_shown(ratio: Ratio, brief: bool) -> bool:
+    """Whether a run could have it; a second way to share prefill only where it has a figure, and room."""
+    if ratio.name.endswith("_by_flops"):
+        return ratio.energy is not None and not brief
+    return ratio.count is None or ratio.count > 0
+
+
 def uncounted(report: Report) -> Line:
     """Which ratios lack nothing but a count, and the cure; empty where all counts are known."""
-    names = [_NAMES.get(ratio.name, ratio.label) for ratio in report.ratios() if ratio.count is None]
+    without = [each for each in report.ratios() if each.count is None and not each.name.endswith("_by_flops")]
+    names = [_NAMES.get(ratio.name, ratio.label) for ratio in without]
     if not names or not report.calls or report.accelerator is None:
         return ()
     return (Span(f"Not counted: {', '.join(names)}. Cure: give the counts with m.tokens()."),)
@@ -70,7 +87,7 @@ def _together(report: Report, accelerator: Domain) -> tuple[Domain, ...]:
 
 def _row(report: Report, ratio: Ratio, together: tuple[Domain, ...], brief: bool, same: bool) -> Row:
     cells: dict[str, Cell] = {}
-    indent = glue("  ") if ratio.name == "decode_joules_per_token" else ""
+    indent = glue("  ") if ratio.name in _SECOND else ""
     if ratio.count is not None:
         cells["count"] = write_count(ratio.count)
     own = ratio.energy

@@ -11,7 +11,7 @@ from wattvlm.probes._virtual_sensors import VirtualSensor
 from wattvlm.recording import Recording
 from wattvlm.testing.machine import VirtualMachine
 from wattvlm.testing.power import PowerCurve, Ramp, ramp_steps
-from wattvlm.trace import PREFILL, PREPROCESS, Mark, MarkKind, ModelFacts, TokenCounts
+from wattvlm.trace import COUNTED, PREFILL, PREPROCESS, Mark, MarkKind, ModelFacts, PrefillWork, TokenCounts
 from wattvlm.units import NS_PER_MS, NS_PER_S
 
 Powers = Mapping[str, float]
@@ -41,6 +41,7 @@ class Script:
     load that a phase or a gap does not name draws its idle power there. power_variation_fraction,
     duration_variation_fraction: one sigma from call to call. rise_ns, fall_ns: power does not step where work begins
     and ends, but follows it late, by a time constant ("first order") or in a line of this length ("linear").
+    work: operations of each call's prefill.
     ended: how the last call ends ("returned", "raised ...", or "" for a process that was killed inside it).
     """
 
@@ -63,6 +64,7 @@ class Script:
     decode_steps: int | None = None
     model: ModelFacts = field(default_factory=ModelFacts)
     peak_memory_bytes: int | None = None
+    work: PrefillWork | None = None
     label: str = ""
     ended: str = "returned"
 
@@ -208,14 +210,13 @@ class _Play:
     def _facts(self, call_id: int) -> None:
         script = self._script
         self._mark("facts", call_id, text=script.model.to_json())
-        tokens = {
-            name: getattr(script.tokens, name)
-            for name in ("text_input", "visual_encoded", "visual_input", "visual_kept", "cached_input", "output")
-        }
+        tokens = {name: getattr(script.tokens, name) for name in COUNTED}
         counts = {
             **tokens, "images": script.images, "batch_size": script.batch_size, "decode_steps": script.decode_steps,
             "peak_memory_bytes": script.peak_memory_bytes,
         }  # fmt: skip
+        if script.work is not None:
+            counts |= {"prefill_flops": script.work.flops, "visual_prefill_flops": script.work.visual_flops}
         for name, count in counts.items():
             if count is not None:
                 self._mark("count", call_id, name, value=count, text=script.tokens.how.get(name, "scripted"))

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from wattvlm.runtimes import next_call_id
+from wattvlm.runtimes.transformers.counting import Prompt
 from wattvlm.runtimes.transformers.device_time import StreamTimes
 from wattvlm.runtimes.transformers.discovery import Part
 from wattvlm.runtimes.transformers.inputs import token_ids
@@ -39,7 +40,10 @@ class ObservedCall:
     is_announced = False
     started_ns = 0
     before: ObservedCall | None = None
+    prompt: Prompt | None = None
+    visual_input: int | None = None
     first_mask: Any = None
+    first_row: Any = None
     masks: Sequence[Any] = ()
     device_phases_marked: frozenset[str] = frozenset()
     cached_length = 0
@@ -360,7 +364,8 @@ class ObservedCall:
         self.ids = None
         self.outcomes = []
         self.embedded = []
-        self.first_mask, self.masks = None, ()
+        self.prompt = None
+        self.first_mask, self.first_row, self.masks = None, None, ()
 
 
 _STEPS_SO_FAR = "forward passes after the prefill, so far"

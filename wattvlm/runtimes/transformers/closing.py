@@ -19,6 +19,7 @@ from wattvlm.runtimes.transformers.counting import (
     prompt_counts,
 )
 from wattvlm.runtimes.transformers.loose import is_tensor
+from wattvlm.runtimes.transformers.work import work_counts
 
 
 def write_prompt_counts(call: ObservedCall) -> None:
@@ -30,8 +31,11 @@ def write_prompt_counts(call: ObservedCall) -> None:
         call.count(now_ns, "batch_size", call.prompts, "prompts")
     ids = _prompt_ids(call)
     prompt = _prompt(call, ids)
+    call.prompt, call.visual_input = prompt, None
     for each in (*_token_counts(call, prompt), *_images(call, prompt)):
         call.count(now_ns, each.name, each.value, each.how)
+        if each.name == "visual_input":
+            call.visual_input = each.value
 
 
 def write_counts(call: ObservedCall) -> None:
@@ -41,6 +45,9 @@ def write_counts(call: ObservedCall) -> None:
     now_ns = monotonic_ns()
     if call.prefill_ns is not None:
         call.count(now_ns, "decode_steps", call.decode_steps, STEPS)
+    if call.prompt is not None and call.visual_input is not None:
+        for each in work_counts(call, call.prompt, call.visual_input):
+            call.count(now_ns, each.name, each.value, each.how)
     output = _output(call) if call.is_complete else _output_so_far(call)
     if output is not None:
         call.count(now_ns, output.name, output.value, output.how)

@@ -11,7 +11,7 @@ from typing import Any
 
 from wattvlm.runtimes.transformers.calls import ObservedCall
 from wattvlm.runtimes.transformers.discovery import Part
-from wattvlm.runtimes.transformers.inputs import feature_rows, pictures_in, seen_by_last
+from wattvlm.runtimes.transformers.inputs import feature_rows, pictures_in, seen_by
 from wattvlm.runtimes.transformers.loose import is_tensor
 from wattvlm.runtimes.transformers.models import Piece
 
@@ -160,9 +160,10 @@ def _mask_enters(call: ObservedCall, mask: Any, is_last: bool) -> None:
     """Of the mask of the first and of the last block, if it is another, what the last position may see."""
     if not is_last:
         call.first_mask = mask
+        call.first_row = seen_by(0, mask)
     elif is_tensor(mask) and mask is not call.first_mask:
-        first = seen_by_last(call.first_mask)
-        last = seen_by_last(mask)
+        first = seen_by(-1, call.first_mask)
+        last = seen_by(-1, mask)
         call.masks = [each for each in (first, last) if each is not None]
         if first is None and last is not None:
             call.masks = [last[:, :0], last]

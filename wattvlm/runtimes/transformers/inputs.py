@@ -145,13 +145,13 @@ def _is_floating(tensor: Any) -> bool:
     return bool(tensor.dtype.is_floating_point)
 
 
-def seen_by_last(mask: Any) -> Any:
-    """(prompts, positions) of 1 and 0: what the last position may attend to by a mask of shape (prompts, heads, to,
-    from), true or 0 where seen; None for any other. A small copy, so that the mask itself lives no longer.
+def seen_by(position: int, mask: Any) -> Any:
+    """(prompts, positions) of 1 and 0: what a position may attend to by a mask of shape (prompts, heads, to, from),
+    true or 0 where seen; None for any other. A small copy, so that the mask itself lives no longer.
     """
     if not is_tensor(mask) or len(mask.shape) != 4:
         return None
-    row = mask[:, 0, -1, :]
+    row = mask[:, 0, position, :]
     return (row == 0).int() if _is_floating(mask) else row.int()
 
 

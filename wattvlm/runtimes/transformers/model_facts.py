@@ -10,12 +10,10 @@ from typing import Any
 from wattvlm.runtimes.transformers.discovery import Layout
 from wattvlm.runtimes.transformers.loose import class_of, entries_of
 from wattvlm.runtimes.transformers.tree import ModuleTree
-from wattvlm.runtimes.transformers.weights import packed_weights, quantisation_of
+from wattvlm.runtimes.transformers.weights import experts_of, packed_weights, quantisation_of, size_of
 from wattvlm.trace import Fusion, ModelFacts
 
-_EXPERT_COUNTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
 _WRAPPERS = ("torch", "peft")
-_EXPERTS_USED = ("num_experts_per_tok", "moe_k", "moe_topk", "num_experts_per_token")
 
 
 def facts_of(root: Any, layout: Layout, tree: ModuleTree) -> ModelFacts:
@@ -27,7 +25,7 @@ def facts_of(root: Any, layout: Layout, tree: ModuleTree) -> ModelFacts:
     for module in tree.modules:
         for parameter in module._parameters.values():
             if parameter is not None and id(parameter) not in sizes:
-                sizes[id(parameter)] = size = _size(parameter)
+                sizes[id(parameter)] = size = size_of(parameter)
                 dtypes[parameter.dtype] += size
                 devices[_runs_on(module, parameter)] = None
     encoders = [part.path for part in layout.parts if part.encodes]
@@ -75,17 +73,6 @@ def _name(name_or_path: str) -> str:
     return os.path.basename(os.path.abspath(name_or_path)) if is_folder else name_or_path  # noqa: PTH100, PTH119
 
 
-def _size(parameter: Any) -> int:
-    """Parameters behind a tensor; a 4-bit tensor of bitsandbytes packs two a byte and keeps the true shape aside."""
-    shape: Iterable[int] | None = getattr(getattr(parameter, "quant_state", None), "shape", None)
-    if shape is None:
-        return int(parameter.numel())
-    size = 1
-    for length in shape:
-        size *= int(length)
-    return size
-
-
 def _count_in(tree: ModuleTree, paths: Iterable[str], sizes: Mapping[int, int]) -> int:
     seen: set[int] = set()
     for path in paths:
@@ -97,10 +84,10 @@ def _count_in(tree: ModuleTree, paths: Iterable[str], sizes: Mapping[int, int]) 
 def _active(tree: ModuleTree, config: Any, sizes: Mapping[int, int]) -> int | None:
     """Parameters that one token passes through, for a mixture whose config says how many experts it uses; else None."""
     text: Any = getattr(config, "text_config", None) or config
-    experts = next((n for key in _EXPERT_COUNTS if isinstance(n := getattr(text, key, None), int) and n > 1), None)
-    used = next((n for key in _EXPERTS_USED if isinstance(n := getattr(text, key, None), int) and n > 0), None)
-    if experts is None or used is None:
+    mixture = experts_of(text)
+    if mixture is None:
         return None
+    experts, used = mixture
     in_experts = _count_in(tree, [path for path in tree.paths if path.rpartition(".")[2] == "experts"], sizes)
     return sum(sizes.values()) - round(in_experts * (1 - used / experts)) if in_experts else None
 

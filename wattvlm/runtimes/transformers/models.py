@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary, ref
 from wattvlm.runtimes.transformers.discovery import Layout, Part, find_layout
 from wattvlm.runtimes.transformers.loose import class_of, entries_of
 from wattvlm.runtimes.transformers.model_facts import facts_of
+from wattvlm.runtimes.transformers.shapes import ShapeOnDemand
 from wattvlm.runtimes.transformers.tree import ModuleTree, ancestors, child_of, children_beside, is_below
 
 SEES_CALLS = "wattvlm_sees_calls"
@@ -51,7 +52,8 @@ class KnownModel:
     from the root to the language model. language_id: id of the language model, if it tells of its calls itself and
     no part of the vision side is inside it. called: id -> part of the vision side, or piece of one, that tells of its
     calls itself. hooked: (place, part or piece) of the others. inner_projector, blocks, token_embedding: places.
-    generates: what holds the language model can make text. Ids hold while the places are as they were.
+    generates: what holds the language model can make text. shape: of its blocks. Ids hold while the
+    places are as they were.
     """
 
     layout: Layout
@@ -67,6 +69,7 @@ class KnownModel:
     blocks: int | None
     token_embedding: int | None
     generates: bool
+    shape: ShapeOnDemand
 
     def modules_of(self, root: Any) -> list[Any] | None:
         """The modules at the places, or None if any of them is no longer where it was."""
@@ -136,6 +139,7 @@ def _learn(root: Any) -> KnownModel:
         blocks=at.get(layout.blocks),
         token_embedding=at.get(layout.token_embedding),
         generates=any(_can_generate(tree.at(path)) for path in on_path),
+        shape=ShapeOnDemand(root, layout),
     )
 
 

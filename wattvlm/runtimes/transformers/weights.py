@@ -1,8 +1,9 @@
-"""In what form a model's weights are held: quantised how, and out of sight where."""
+"""A model's weights: how many, how many experts a token uses, quantised how, and out of sight where."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 from wattvlm.runtimes.transformers.loose import class_of, entries_of, mapping_of
@@ -10,6 +11,28 @@ from wattvlm.runtimes.transformers.tree import ModuleTree
 
 _PACKED = "_packed_params"
 """Where torch's own quantised layers keep weight and bias as one object that is no parameter."""
+
+
+_EXPERT_COUNTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
+_EXPERTS_USED = ("num_experts_per_tok", "moe_k", "moe_topk", "num_experts_per_token")
+
+
+def size_of(parameter: Any) -> int:
+    """Parameters behind a tensor; a 4-bit tensor of bitsandbytes packs two a byte and keeps the true shape aside."""
+    shape: Iterable[int] | None = getattr(getattr(parameter, "quant_state", None), "shape", None)
+    if shape is None:
+        return int(parameter.numel())
+    size = 1
+    for length in shape:
+        size *= int(length)
+    return size
+
+
+def experts_of(config: Any) -> tuple[int, int] | None:
+    """(experts of a mixture, those that one token uses) by a language model's config; None where it names none."""
+    experts = next((n for key in _EXPERT_COUNTS if isinstance(n := getattr(config, key, None), int) and n > 1), None)
+    used = next((n for key in _EXPERTS_USED if isinstance(n := getattr(config, key, None), int) and n > 0), None)
+    return None if experts is None or used is None else (experts, used)
 
 
 def packed_weights(tree: ModuleTree) -> Any:
