@@ -152,3 +152,17 @@ def _asked(url: str) -> int:
     )
     with urllib.request.urlopen(asked, timeout=30) as answer:
         return int(json.load(answer)["timings"]["predicted_n"])
+
+
+def test_joules_are_given_to_prometheus_meanwhile_and_without_a_server_too(server):
+    pytest.importorskip("prometheus_client", reason="needs the extra wattvlm[prometheus]")
+    for words in ([], [server.url, "--json"]):
+        shown = CliRunner().invoke(main, ["watch", *words, "--listen", "0", "--for", "200ms"])
+        assert shown.exit_code in (0, 3), shown.output
+        assert "joules for Prometheus at http://127.0.0.1:" in shown.stderr
+    assert json.loads(shown.stdout)["url"] == server.url
+
+
+@pytest.mark.parametrize("words", [[], ["--listen", "here"], ["--listen", "70000"]])
+def test_a_watch_of_nothing_or_at_no_port_is_a_usage_error(words):
+    assert CliRunner().invoke(main, ["watch", *words]).exit_code == 2

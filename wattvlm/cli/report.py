@@ -24,6 +24,7 @@ SHORTCUTS = {
     "png": "A picture of the power curve and of a call's joules (needs wattvlm[png]); give -o.",
     "json": "The report itself.",
     "emissions": "An emissions.csv as CodeCarbon writes it; kg of CO2 only with --co2.",
+    "prometheus": "Prometheus' text, for a textfile collector (needs wattvlm[prometheus]).",
     "methods": "Sentences to paste under 'Measurement'.",
 }
 """Formats that have an option of their own."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import sys
+import threading
+from contextlib import contextmanager, suppress
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,13 +17,14 @@ from wattvlm.cli import COULD_NOT_MEASURE
 from wattvlm.units import NS_PER_MS, NS_PER_S, format_ns
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Generator, Mapping
 
     from wattvlm.report import Report
     from wattvlm.runtimes.openai_stream.servers import Server
-    from wattvlm.watching import Served, Watched
+    from wattvlm.watching import MetricsPage, Served, Watched
 
 _UNITS = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+_HIGHEST_PORT = 65_535
 _PER = {"requests": "request", "prompt_tokens": "prompt token", "output_tokens": "output token"}
 
 
@@ -36,18 +39,33 @@ def _duration(_ctx: click.Context, _param: click.Parameter, value: str | None) -
     return round(seconds * NS_PER_S)
 
 
+def _listening(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[str, int] | None:
+    """Host and port; the loopback where no host is given."""
+    if value is None:
+        return None
+    host, _, port = value.rpartition(":")
+    if not (port.isascii() and port.isdecimal()) or int(port) > _HIGHEST_PORT:
+        raise click.BadParameter(f"{value!r} is no port; it looks like 9464 or 0.0.0.0:9464")
+    return host.strip("[]") or "127.0.0.1", int(port)
+
+
 @click.command("watch")
-@click.argument("url")
+@click.argument("url", required=False)
 @click.option("--for", "duration_ns", callback=_duration, metavar="TIME", help="How long: 90s, 2m, 1h [to Ctrl-C].")
 @click.option(
     "--interval", "interval_ns", callback=_duration, default="1s", show_default=True, metavar="TIME",
     help="Time between looks at the server's metrics.",
 )  # fmt: skip
+@click.option(
+    "--listen", callback=_listening, metavar="[HOST:]PORT",
+    help="Meanwhile give joules to Prometheus at /metrics there; HOST is this machine alone unless given.",
+)  # fmt: skip
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Save the report as JSON.")
 @click.option("--anyway", is_flag=True, help="Watch although the server seems to be on another machine.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
 def command(
-    url: str, duration_ns: int | None, interval_ns: int, output: Path | None, anyway: bool, as_json: bool
+    url: str | None, duration_ns: int | None, interval_ns: int, listen: tuple[str, int] | None, output: Path | None,
+    anyway: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Meter a running model server from outside.
 
@@ -55,13 +73,39 @@ def command(
     like them), until the time is over or Ctrl-C. Joules are those of the window in which the server had work, shared by
     all requests in it: no request's own joules can be told from outside.
 
+    With --listen and no URL, joules are given to Prometheus for as long as it runs, and no report is made.
+
     Exit code 0 where there are joules, 2 where the server is on another machine, 3 where nothing could be measured.
     """
+    from wattvlm.errors import WattvlmError
+    from wattvlm.watching import MetricsPage, watch
+
+    if url is None and listen is None:
+        raise click.UsageError("give the URL of a server, or --listen, or both")
+    page, server = (None, None) if url is None else _served_at(url, MetricsPage, anyway)
+    try:
+        with _endpoint(listen):
+            if page is None or server is None:
+                _wait(duration_ns)
+                return
+            if duration_ns is None and sys.stderr.isatty():
+                click.echo("watching; Ctrl-C ends it and shows the summary", err=True)
+            watched = watch(page, duration_ns=duration_ns, interval_ns=max(interval_ns, 10 * NS_PER_MS))
+    except WattvlmError as error:
+        click.echo(f"{error}; nothing was measured", err=True)
+        raise SystemExit(COULD_NOT_MEASURE) from error
+    if output is not None:
+        watched.report.save(output)
+    click.echo(json.dumps(_plain(watched, page.address), indent=2) if as_json else _text(watched, page.address, server))
+    raise SystemExit(0 if watched.report.domains else COULD_NOT_MEASURE)
+
+
+def _served_at(url: str, page_of: type[MetricsPage], anyway: bool) -> tuple[MetricsPage, Server]:
+    """The server at a URL; a usage error where it is none, or not on this machine."""
     from wattvlm.runtimes.openai_stream.servers import server_at
-    from wattvlm.watching import MetricsPage, NotAnswering, watch
 
     try:
-        page = MetricsPage(url)
+        page = page_of(url)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     server = server_at(page.host, page.port)
@@ -70,17 +114,26 @@ def command(
             f"{page.host} is not this machine, whose sensors would be read: the joules would be another's. Cure: run "
             "this where the server runs, or --anyway where you know that it is here (a container's network hides it)"
         )
-    if duration_ns is None and sys.stderr.isatty():
-        click.echo("watching; Ctrl-C ends it and shows the summary", err=True)
-    try:
-        watched = watch(page, duration_ns=duration_ns, interval_ns=max(interval_ns, 10 * NS_PER_MS))
-    except NotAnswering as error:
-        click.echo(f"{error}; nothing was measured", err=True)
-        raise SystemExit(COULD_NOT_MEASURE) from error
-    if output is not None:
-        watched.report.save(output)
-    click.echo(json.dumps(_plain(watched, page.address), indent=2) if as_json else _text(watched, page.address, server))
-    raise SystemExit(0 if watched.report.domains else COULD_NOT_MEASURE)
+    return page, server
+
+
+@contextmanager
+def _endpoint(listen: tuple[str, int] | None) -> Generator[None, None, None]:
+    if listen is None:
+        yield
+        return
+    from wattvlm.exporting.endpoint import endpoint
+
+    host, port = listen
+    with endpoint(port, host) as taken:
+        click.echo(f"joules for Prometheus at http://{host}:{taken}/metrics", err=True)
+        yield
+
+
+def _wait(duration_ns: int | None) -> None:
+    """Until the time is over or Ctrl-C."""
+    with suppress(KeyboardInterrupt):
+        threading.Event().wait(None if duration_ns is None else duration_ns / NS_PER_S)
 
 
 def _joules(report: Report, served: Served | None) -> dict[str, Any]:
