@@ -111,6 +111,12 @@ def test_a_broken_or_foreign_file_is_a_clear_error(tmp_path, content):
     assert str(path) in result.output or "recording" in result.output
 
 
+def test_a_file_that_breaks_off_while_it_is_read_is_a_usage_error_and_no_regression():
+    result = run("report", "/proc/self/mem")
+    assert result.exit_code == 2
+    assert "was not read" in result.output
+
+
 def test_an_unknown_format_names_those_there_are(saved):
     result = run("report", str(saved), "--format", "papyrus")
     assert result.exit_code == 2

@@ -1,6 +1,7 @@
 """The contract of a renderer, held against every renderer that is found; and how renderers are found."""
 
 import io
+import json
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from types import ModuleType
@@ -54,6 +55,13 @@ def test_an_unknown_format_is_refused_with_the_formats_there_are():
 def test_an_option_that_a_renderer_does_not_have_is_refused():
     with pytest.raises(TypeError, match="colour"):
         render(twenty_calls(), "json", colour=True)
+
+
+@pytest.mark.parametrize("sample", SAMPLES)
+def test_metrics_are_plain_numbers_that_any_tracker_takes(sample: str):
+    metrics = SAMPLES[sample]().metrics()
+    assert {type(value) for value in metrics.values()} <= {int, float, type(None)}
+    assert json.loads(json.dumps(metrics, allow_nan=False)) == metrics
 
 
 def test_str_of_a_report_is_the_console_summary_and_a_notebook_shows_the_table():

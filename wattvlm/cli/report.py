@@ -71,6 +71,8 @@ def command(
         lines = factor_lines(report, co2, price) if format == "console" else []
     except (WattvlmError, ValueError) as error:
         raise click.UsageError(str(error)) from error
+    except OSError as error:
+        raise click.UsageError(f"{file} was not read: {error.strerror or error}") from error
     if lines and isinstance(rendered, str):
         rendered += "\n" + "\n".join(lines)
     _write(rendered, output)

@@ -21,7 +21,7 @@ _STYLE = """\
 .wattvlm { font: 13px/1.45 system-ui, sans-serif; max-width: 75em; overflow-x: auto; }
 .wattvlm p { margin: .5em 0; padding: 0; overflow-wrap: anywhere; }
 .wattvlm table { font: inherit; border-collapse: collapse; border: 0; margin: .8em 0; }
-.wattvlm th, .wattvlm td { padding: .1em .7em .1em 0; border: 0; text-align: left; vertical-align: top;
+.wattvlm.wattvlm th, .wattvlm.wattvlm td { padding: .1em .7em .1em 0; border: 0; text-align: left; vertical-align: top;
   background: none; overflow-wrap: anywhere; }
 .wattvlm th:first-child, .wattvlm td:first-child { min-width: 1em; max-width: 22em; overflow-wrap: break-word; }
 .wattvlm code { font: inherit; font-family: ui-monospace, monospace; color: inherit; background: none; }
@@ -37,7 +37,8 @@ _STYLE = """\
 .wattvlm .model, .wattvlm .unresolved { color: #b07a00; } .wattvlm .measured { color: #2e9a4a; }
 .wattvlm .absent { color: #d9453d; }
 """
-"""Colours of medium lightness read on dark and on light pages; the rest follows the notebook's own."""
+"""Colours of medium lightness read on dark and on light pages; the rest follows the notebook's own. The class is named
+twice where a notebook's own rule for cells (which aligns all of them to the right) must not win."""
 
 
 def render(report: Report) -> str:

@@ -124,7 +124,8 @@ def _power(panel: Any, report: Report, ink: str) -> None:
                           labelcolor=ink, borderaxespad=0.1, columnspacing=1.4)  # fmt: skip
     for text, handle in zip(legend.get_texts(), legend.legend_handles):
         text.set_parse_math(False)
-        handle.set_alpha(None if handle.get_alpha() is None else 0.5)  # a small patch as pale as the shading is unseen
+        if hasattr(handle, "set_facecolor"):
+            handle.set_alpha(0.5)  # a small patch as pale as the shading is unseen
 
 
 def _curve(panel: Any, track: PowerTrack, zero_ns: int, top_w: float, kind: str) -> None:
