@@ -143,7 +143,7 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """One run among several: its model, its counts a call, its metrics for the expected call, and its score.
+    """One run among several: its model, its counts a request, its metrics for the expected call, and its score.
 
     metrics: by their one name ("joules_per_request", "ttft_s"); a metric that is not known is not there.
     """

@@ -53,35 +53,29 @@ def command(
     """Compare saved runs: two, or many.
 
     Of two reports, each metric with its change, the 95 % interval of that, and whether it is better, worse, or cannot
-    be told. Of more (or with --scores), one row a run. RUNS are reports or recordings.
+    be told. Of more (or with --scores), one row a run. RUNS are reports, recordings, or folders of wattvlm bench.
 
     Exit codes: 0 fine, 1 a regression that --fail-on names, 2 usage or runs that may not be compared, 3 what --fail-on
     names could not be checked.
     """
     from wattvlm.errors import WattvlmError
     from wattvlm.regression.thresholds import thresholds_of
-    from wattvlm.renderers import render
-    from wattvlm.studies import compare, standings
+    from wattvlm.studies import compare
 
     try:
         thresholds = [each for text in fail_on for each in thresholds_of(text, "--fail-on")]
-        reports = _loaded(runs)
-        if len(reports) < 2:
-            raise ValueError("one run alone has nothing to be compared with. Cure: give two reports, or more")
         if chance is not None and not scores:
             raise ValueError("--chance says what guessing gets of --scores, and there are none")
-        is_pair = len(reports) == 2 and not scores
-        if thresholds and not is_pair:
+        pairs = [] if scores else _pairs(runs)
+        if thresholds and not pairs:
             raise ValueError("--fail-on holds a run against one earlier run: give two reports, and no --scores")
-        if is_pair:
-            (before, earlier), (after, later) = reports.items()
-            noun: Comparison | Standings = replace(compare(earlier, later, allow=allow), before=before, after=after)
-        else:
-            found, notes = _scores(list(reports), scores, chance)
-            noun = standings(reports, scores=found, allow=allow)
-            noun = replace(noun, notes=(*noun.notes, *notes))
-        checks = _checks(noun, thresholds)
-        rendered = str(render(noun, output_format or "console"))
+        compared = [
+            replace(compare(earlier, later, allow=allow), before=before, after=after)
+            for (before, earlier), (after, later) in pairs
+        ]
+        nouns: list[Comparison | Standings] = [*compared] or [_standings(runs, scores, chance, allow)]
+        checks = [check for each in compared for check in _checks(each, thresholds)]
+        rendered = _rendered(nouns, output_format or "console")
     except (WattvlmError, ValueError) as error:
         raise click.UsageError(_with_option(error)) from error
     if output is not None:
@@ -91,19 +85,77 @@ def command(
     _end(checks)
 
 
+def _rendered(nouns: Sequence[Comparison | Standings], output_format: str) -> str:
+    """One after the other; as JSON one list of several. ValueError for several pages."""
+    from wattvlm.renderers import render
+
+    if len(nouns) > 1 and output_format == "html":
+        raise ValueError(f"--html shows one comparison, and these are {len(nouns)}. Cure: give two reports")
+    texts = [str(render(noun, output_format)) for noun in nouns]
+    return f"[{', '.join(texts)}]" if output_format == "json" and len(texts) > 1 else "\n\n".join(texts)
+
+
+Named = tuple[str, "Report"]
+
+
+def _pairs(runs: Sequence[Path]) -> list[tuple[Named, Named]]:
+    """Two reports, or the cells that two folders of wattvlm bench have in common; of anything else nothing."""
+    if len(runs) == 2 and all(path.is_dir() for path in runs):
+        from wattvlm.bench import reports
+
+        earlier, later = (reports(path) for path in runs)
+        common = [name for name in earlier if name in later]
+        if not common:
+            raise ValueError(f"{runs[0]} and {runs[1]} have no cell in common, so there is nothing to compare")
+        return [((f"{runs[0]} {name}", earlier[name]), (str(runs[1]), later[name])) for name in common]
+    if len(runs) != 2 or any(path.is_dir() for path in runs):
+        return []
+    before, after = _loaded(runs).items()
+    return [(before, after)]
+
+
+def _standings(runs: Sequence[Path], scores: Sequence[str], chance: str | None, allow: Sequence[str]) -> Standings:
+    from wattvlm.studies import standings
+
+    reports = _loaded(runs)
+    found, notes = _scores(list(reports), scores, chance)
+    noun = standings(reports, scores=found, allow=allow)
+    return replace(noun, notes=(*noun.notes, *notes))
+
+
 def _loaded(paths: Sequence[Path]) -> dict[str, Report]:
     """The reports by name: the label or model where these differ, else the file's name, else its path."""
     from wattvlm.cli.report import load_report
 
-    reports = [load_report(path) for path in paths]
+    opened = [(file, load_report(file)) for path in paths for file in _files(path)]
+    if len(opened) < 2:
+        raise ValueError("one run alone has nothing to be compared with. Cure: give two reports, or more")
+    reports = [report for _, report in opened]
+    short = _shortened([report.label for report in reports]) if all(path.is_dir() for path in paths) else []
     for names in (
+        short,
         [report.label or report.model.name for report in reports],
-        [path.name.removesuffix(".gz").removesuffix(".json") for path in paths],
-        [str(path) for path in paths],
+        [file.name.removesuffix(".gz").removesuffix(".json") for file, _ in opened],
+        [str(file) for file, _ in opened],
     ):
-        if all(names) and len(set(names)) == len(names):
+        if names and all(names) and len(set(names)) == len(names):
             return dict(zip(names, reports))
     raise ValueError("a run is given twice: it cannot be compared with itself")
+
+
+def _shortened(names: Sequence[str]) -> list[str]:
+    from wattvlm.bench.keeping import shortened
+
+    return shortened(names)
+
+
+def _files(path: Path) -> list[Path]:
+    """The file itself, or those of all finished cells of a bench's folder."""
+    if not path.is_dir():
+        return [path]
+    from wattvlm.bench import keeping
+
+    return [path / each.file for each in sorted(keeping.load(path).finished, key=lambda each: each.name) if each.file]
 
 
 def _scores(names: Sequence[str], given: Sequence[str], chance: str | None) -> tuple[dict[str, Score], Sequence[str]]:

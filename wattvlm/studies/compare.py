@@ -175,24 +175,30 @@ def _gain_fraction(before: Expected, after: Expected) -> float:
 
 
 def notes_on_counts(reports: Sequence[Report]) -> tuple[str, ...]:
-    """What a reader may take wrongly where runs differ in their counts a call."""
+    """What a reader may take wrongly where runs differ in their counts a request."""
     notes: list[str] = []
     visual, output = (_different(reports, name) for name in ("visual_input", "output"))
     if visual:
         notes.append(
-            f"the runs have {visual} visual tokens a call: judge by joules_per_image and joules_per_request; "
+            f"the runs have {visual} visual tokens a request: judge by joules_per_image and joules_per_request; "
             "joules_per_visual_token rises when tokens are taken away"
         )
     if output:
         notes.append(
-            f"the runs have {output} output tokens a call: joules_per_request differs by that alone. Cure: force equal "
-            "lengths (min_new_tokens = max_new_tokens)"
+            f"the runs have {output} output tokens a request: joules_per_request differs by that alone. Cure: force "
+            "equal lengths (min_new_tokens = max_new_tokens)"
         )
     return tuple(notes)
 
 
 def _different(reports: Sequence[Report], name: str) -> str:
-    """'576 and 144': a count a call of each run, where all are known and not all are equal; else ""."""
-    counts = [_tokens(report, name) for report in reports]
-    values = [each.value for each in counts if each is not None and each.value]
-    return " and ".join(f"{value:g}" for value in values) if len(values) == len(counts) and len(set(values)) > 1 else ""
+    """'576 and 144': a count a request of each run, where all are known and not all are equal; else ""."""
+    counts = [per_request(report, name) for report in reports]
+    values = list(dict.fromkeys(f"{count:g}" for count in counts if count))
+    return " and ".join(values) if all(counts) and len(values) > 1 else ""
+
+
+def per_request(report: Report, name: str) -> float | None:
+    """Tokens of one kind a request; None where they are not known."""
+    count: int | None = getattr(report.tokens, name)
+    return None if count is None or not report.requests else count / report.requests

@@ -8,7 +8,7 @@ from wattvlm.comparison import Expected, Identity, Score, Standing, Standings
 from wattvlm.errors import NotResolved
 from wattvlm.report import Report
 from wattvlm.studies.comparable import identity_of, obstacles_between
-from wattvlm.studies.compare import TIMES, notes_on_counts, refuse, seconds
+from wattvlm.studies.compare import TIMES, notes_on_counts, per_request, refuse, seconds
 from wattvlm.studies.expected import expected_of, expected_ratio
 
 RATIOS = {
@@ -38,18 +38,14 @@ def standings(
 
 
 def _standing(name: str, report: Report, identity: Identity, first: Identity, score: Score | None) -> Standing:
-    calls, tokens, model = len(report.calls), report.tokens, report.model
+    calls, model = len(report.calls), report.model
     metrics = _times(report)
     if identity.provenance == first.provenance:
         metrics |= _joules(report)
     return Standing(
         name, identity, calls, model.parameters, model.active_parameters,
-        _a_call(tokens.visual_input, calls), _a_call(tokens.output, calls), metrics, score,
+        per_request(report, "visual_input"), per_request(report, "output"), metrics, score,
     )  # fmt: skip
-
-
-def _a_call(count: int | None, calls: int) -> float | None:
-    return None if count is None or not calls else count / calls
 
 
 def _joules(report: Report) -> dict[str, Expected]:

@@ -1,0 +1,61 @@
+"""Sizes of well-known small vision-language models, for runs with random weights: joules depend little on values.
+
+The numbers are those of the models' published configurations. What is not here is transformers' default.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+_CLIP_L = {
+    "model_type": "clip_vision_model", "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24,
+    "num_attention_heads": 16, "image_size": 336, "patch_size": 14, "projection_dim": 768,
+}  # fmt: skip
+
+_INTERN_VIT_300M = {
+    "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16,
+    "image_size": [448, 448], "patch_size": [14, 14],
+}  # fmt: skip
+
+
+def _language(
+    kind: str, width: int, inner: int, layers: int, heads: int, key_value_heads: int, vocabulary: int
+) -> dict[str, Any]:
+    return {
+        "model_type": kind, "hidden_size": width, "intermediate_size": inner, "num_hidden_layers": layers,
+        "num_attention_heads": heads, "num_key_value_heads": key_value_heads, "vocab_size": vocabulary,
+    }  # fmt: skip
+
+
+def _qwen(kind: str, width: int, inner: int, layers: int, heads: int) -> dict[str, Any]:
+    """Qwen2-VL and Qwen2.5-VL: an encoder of 32 blocks of 1280, patches of 14 pixels merged two by two."""
+    vision: dict[str, Any] = {"depth": 32, "num_heads": 16, "patch_size": 14, "spatial_merge_size": 2}
+    if kind == "qwen2_vl":
+        vision |= {"embed_dim": 1280, "hidden_size": width, "mlp_ratio": 4}
+    else:
+        vision |= {"hidden_size": 1280, "out_hidden_size": width, "intermediate_size": 3420}
+    text = _language(f"{kind}_text", width, inner, layers, heads, 2, 151_936)
+    rope = {"rope_type": "default", "mrope_section": [16, 24, 24], "rope_theta": 1e6}
+    tied = {"tie_word_embeddings": True}
+    text_config = {**text, **tied, "rope_parameters": rope}
+    return {"model_type": kind, "vision_config": vision, "text_config": text_config, **tied}
+
+
+PUBLISHED: dict[str, dict[str, Any]] = {
+    "llava-1.5-7b": {
+        "model_type": "llava", "vision_config": _CLIP_L,
+        "text_config": _language("llama", 4096, 11_008, 32, 32, 32, 32_064),
+    },
+    "llava-1.5-13b": {
+        "model_type": "llava", "vision_config": _CLIP_L,
+        "text_config": _language("llama", 5120, 13_824, 40, 40, 40, 32_064),
+    },
+    "qwen2-vl-2b": _qwen("qwen2_vl", 1536, 8960, 28, 12),
+    "qwen2.5-vl-3b": _qwen("qwen2_5_vl", 2048, 11_008, 36, 16),
+    "internvl3-1b": {
+        "model_type": "internvl", "vision_config": _INTERN_VIT_300M, "image_seq_length": 256,
+        "tie_word_embeddings": False,
+        "text_config": _language("qwen2", 896, 4864, 24, 14, 2, 151_674),
+    },
+}  # fmt: skip
+"""config.json's entries by the name that `--config` takes."""
