@@ -190,7 +190,7 @@ def test_boundaries_that_are_each_unsure_widen_a_pooled_interval_and_move_no_jou
     recording, truth_j = session(5, gap_ns=0)
     chance = random.Random(5)
     moved = tuple(
-        replace(mark, value=0.09 * MS, time_ns=mark.time_ns + round(chance.gauss(0.0, 0.09 * MS)))
+        replace(mark, value=0.3 * MS, time_ns=mark.time_ns + round(chance.gauss(0.0, 0.3 * MS)))
         if mark.kind.startswith("phase") else mark
         for mark in recording.marks
     )  # fmt: skip

@@ -17,7 +17,18 @@ BEFORE = np.array([[-1, 0, 1, 2, -1, -1]])
 def segments():
     none = np.zeros((1, 6), dtype=np.int64)
     return Segments(
-        START_S, END_S, none, none, SHAPE, BEFORE, none, np.zeros((1, 6)), np.zeros((1, 6)), np.ones((1, 6))
+        START_S,
+        END_S,
+        none,
+        none,
+        SHAPE,
+        BEFORE,
+        none,
+        np.zeros((1, 6)),
+        np.zeros((1, 6)),
+        np.ones((1, 6)),
+        np.zeros((1, 6)),
+        np.zeros((1, 6)),
     )
 
 

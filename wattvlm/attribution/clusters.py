@@ -37,6 +37,9 @@ ROWS_STEP = 4
 STAMP_STD_S = 50e-6
 """Marks and reads are on one clock, but stamped by two processes: one sigma of what is between them."""
 
+READ_STD_S = 1e-6
+"""A value and its stamp are taken one after the other: one sigma of what is between them."""
+
 _HEADS, _TAILS, _HEAD_SLOPES, _TAIL_SLOPES = 1, 2, 3, 4
 """Kinds are numbered over all kinds of the timeline, then their heads, tails, and the slopes of these."""
 
@@ -124,7 +127,9 @@ def joined_chain(clusters: Sequence[Clusters], counted_j: Floats, timeline: Time
     )
     base = used % len(timeline.kinds)
     of_row = np.where(base < timeline.rows, base, -1)
-    return Chain(numbered, counted_j, of_row, used >= _HEAD_SLOPES * len(timeline.kinds), boundaries, met_share, mean_w)
+    is_end = np.maximum(pairs // len(timeline.kinds), pairs % len(timeline.kinds)) >= timeline.rows
+    is_slope = used >= _HEAD_SLOPES * len(timeline.kinds)
+    return Chain(numbered, counted_j, of_row, is_slope, boundaries, met_share, is_end, mean_w)
 
 
 def _has_met(segments: Segments) -> NDArray[np.bool_]:
@@ -154,7 +159,7 @@ def segments_of(timeline: Timeline, spans: Spans, origin_ns: int) -> Segments:
     has_boundary = exists & (column > 0)
     pair = timeline.kind[np.maximum(member - 1, 0)] * kinds + timeline.kind[member]
     length = np.where(exists, 1.0, 0.0)
-    longer_s, length_s2 = timeline.lengths
+    lengths = timeline.lengths
     levels = Segments(
         start_s[member] * length,
         end_s[member] * length,
@@ -164,8 +169,10 @@ def segments_of(timeline: Timeline, spans: Spans, origin_ns: int) -> Segments:
         np.where(has_boundary, column - 1, -1),
         np.where(has_boundary, pair, -1),
         np.where(has_boundary, timeline.start_std_ns[member] * S_PER_NS, 0.0),
-        np.where(exists, longer_s[member], 0.0),
-        np.where(exists, length_s2[member], np.inf),
+        np.where(exists, lengths.longer_s[member], 0.0),
+        np.where(exists, lengths.length_s2[member], np.inf),
+        np.where(exists, lengths.overlap_s[member], 0.0),
+        np.where(exists, lengths.overlap_s2[member], 0.0),
     )
     slopes = [
         _slope_column(timeline, start_s, end_s, segment, variant, shape, kind[:, :1])
@@ -187,7 +194,8 @@ def _slope_column(
         np.where(exists, start_s[member], 0.0), np.where(exists, end_s[member], 0.0),
         np.where(exists, timeline.kind[member] + variant * len(timeline.kinds), other),
         np.where(exists, timeline.row[member], -1), np.where(exists, shape, LEVEL), none, none,
-        np.zeros(member.shape), np.zeros(member.shape), np.full(member.shape, np.inf),
+        np.zeros(member.shape), np.zeros(member.shape), np.full(member.shape, np.inf), np.zeros(member.shape),
+        np.zeros(member.shape),
     )  # fmt: skip
 
 
@@ -204,6 +212,8 @@ def _beside(*parts: Segments) -> Segments:
         np.concatenate([each.boundary_std_s for each in parts], axis=1),
         np.concatenate([each.longer_s for each in parts], axis=1),
         np.concatenate([each.length_s2 for each in parts], axis=1),
+        np.concatenate([each.overlap_s for each in parts], axis=1),
+        np.concatenate([each.overlap_s2 for each in parts], axis=1),
     )
 
 
@@ -248,7 +258,7 @@ def _known_ticks(ticks: Ticks, resolution_j: float, took_s: float, is_fast: bool
     between_s = np.maximum(late_s - early_s - took_s, 0.0)
     place_s2 = between_s**2 / 12 + took_s**2 / 6 + STAMP_STD_S**2
     if is_sampled:
-        place_s2 = np.minimum(place_s2, _staleness_std_s(middle_s, energy_j, around_w) ** 2 + STAMP_STD_S**2)
+        place_s2 = np.minimum(place_s2, _staleness_std_s(middle_s, energy_j, around_w) ** 2 + READ_STD_S**2)
     noise_j2 = around_w**2 * place_s2 + resolution_j**2 / 12
     return _Ticks(early_s, late_s, energy_j, middle_s, np.maximum(noise_j2, 1e-8))
 

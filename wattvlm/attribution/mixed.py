@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from wattvlm.attribution.jitter import Jitter, jitter_of
+from wattvlm.attribution.jitter import SHARP, Jitter, Unsure, jitter_of
 from wattvlm.attribution.ticks import Floats
 from wattvlm.attribution.views import Chain, Clusters
 
@@ -74,11 +74,11 @@ class Prior:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What the covariance follows from: lag_s, spread_w (one sigma by kind), jitter_s (one sigma of each boundary)."""
+    """What the covariance follows from: lag_s, spread_w (one sigma by kind), and how unsure boundaries are."""
 
     lag_s: float
     spread_w: Floats
-    jitter_s: float
+    unsure: Unsure = SHARP
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,14 +117,16 @@ class Sums:
 class Shown:
     """What the rows of one array of clusters show at one lag and jitter.
 
-    boundary (B,): the columns whose starts are boundaries. of_segments (J, M, S), of_kinds (J, M, kinds): of a watt.
-    of_boundaries (J, M, B): of a watt-second at each boundary. is_offset (J, B, offsets): 1 where of that kind.
+    of_segments (J, M, S), of_kinds (J, M, kinds): of a watt.
+    of_boundaries (J, M, B): of a watt-second at each boundary. bent_s2 (J, M + 1, B): variance of what is not linear
+    in what a boundary is off, of the cluster's first tick and of each row. is_offset (J, B, offsets): 1 where of that
+    kind.
     """
 
-    boundary: NDArray[np.intp]
     of_segments: Floats
     of_kinds: Floats
     of_boundaries: Floats
+    bent_s2: Floats
     is_offset: Floats
 
 
@@ -132,15 +134,15 @@ class Shown:
 class Model:
     """A chain, the usual powers (at boundaries), and a weight of each cluster: 1 where it fits, less where not.
 
-    jitters, shown: what was found of the chain's clusters, by number and jitter, and by number, lag and jitter; neither
+    jitters, shown: what was found of the chain's clusters, by number and unsureness, and by lag too; neither
     hangs on powers or weights.
     """
 
     chain: Chain
     power_w: Floats
     weights: tuple[Floats, ...]
-    jitters: dict[tuple[int, float], Jitter] = field(default_factory=dict[tuple[int, float], Jitter])
-    shown: dict[tuple[int, float, float], Shown] = field(default_factory=dict[tuple[int, float, float], Shown])
+    jitters: dict[tuple[int, Unsure], Jitter] = field(default_factory=dict[tuple[int, Unsure], Jitter])
+    shown: dict[tuple[int, Unsure, float], Shown] = field(default_factory=dict[tuple[int, Unsure, float], Shown])
 
     def solved(self, setting: Setting) -> list[Solved]:
         """All clusters at a setting, for both evidence and sums."""
@@ -176,27 +178,27 @@ class Model:
             with_values = parts.covariance(clusters, solved)
             white: Floats = np.asarray(np.linalg.solve(solved.factor, np.swapaxes(with_values, 1, 2)), np.float64)
             flat: Floats = np.reshape(white, (-1, rows))
-            constant_j += np.ravel(solved.white_values) @ flat + parts.expected_j
+            constant_j += np.ravel(solved.white_values) @ flat
             per_unknown[:, : self.chain.kinds] += parts.per_kind(clusters, self.chain.kinds)
             per_unknown -= np.transpose(flat) @ np.reshape(solved.white_design, (-1, size))
             moved_j[:, self.chain.kinds + 1 :] += parts.per_offset(clusters, solved, self.chain.offsets)
             covariance_j2 += parts.variance(solved) - np.transpose(flat) @ flat
         return Sums(constant_j, per_unknown, moved_j, covariance_j2)
 
-    def jitter(self, number: int, boundary: NDArray[np.intp], jitter_s: float) -> Jitter:
+    def jitter(self, number: int, unsure: Unsure) -> Jitter:
         """How much the boundaries of one array of clusters are off, looked up where it was asked before."""
-        found = self.jitters.get((number, jitter_s))
+        found = self.jitters.get((number, unsure))
         if found is None:
-            found = self.jitters[number, jitter_s] = jitter_of(self.chain.clusters[number], boundary, jitter_s)
+            found = self.jitters[number, unsure] = jitter_of(self.chain.clusters[number], unsure)
         return found
 
-    def show(self, number: int, lag_s: float, jitter_s: float) -> Shown:
+    def show(self, number: int, unsure: Unsure, lag_s: float) -> Shown:
         """What the rows of one array of clusters show; the last MOST_SHOWN are kept."""
-        found = self.shown.get((number, lag_s, jitter_s))
+        found = self.shown.get((number, unsure, lag_s))
         if found is None:
             while len(self.shown) >= MOST_SHOWN:
                 del self.shown[next(iter(self.shown))]
-            found = self.shown[number, lag_s, jitter_s] = _shown(self.chain, number, lag_s, jitter_s)
+            found = self.shown[number, unsure, lag_s] = _shown(self.chain, self.jitter(number, unsure), lag_s)
         return found
 
     def _parts(self) -> Iterator[tuple[Clusters, Floats]]:
@@ -225,11 +227,10 @@ def posteriors(evidence: Evidence, priors: Sequence[Prior]) -> list[Fit]:
 class Solved:
     """One array of clusters at one setting.
 
-    boundary (B,): the columns whose starts are boundaries. effects (J, M, S + B): A and D times the root of delta's
-    covariance, side by side, with variances (J, S + B); G and y whitened by the Cholesky factor of V.
+    effects (J, M, S + B): A and D times the root of delta's covariance, side by side, with variances (J, S + B); G and
+    y whitened by the Cholesky factor of V.
     """
 
-    boundary: NDArray[np.intp]
     jitter: Jitter
     effects: Floats
     variances: Floats
@@ -238,40 +239,40 @@ class Solved:
     factor: Floats
 
 
-def _over_s(jitter_s: float) -> float:
-    return max(LEAST_OVER_S, 3**0.5 * jitter_s)
+def _over_s(jitter: Jitter) -> Floats | float:
+    return LEAST_OVER_S if jitter.blur is None else np.maximum(jitter.blur.start_s, LEAST_OVER_S)
 
 
-def _shown(chain: Chain, number: int, lag_s: float, jitter_s: float) -> Shown:
-    clusters = chain.clusters[number]
-    seen = clusters.weights(lag_s, 3**0.5 * jitter_s)
-    boundary = np.flatnonzero(np.any(clusters.segments.before >= 0, axis=0))
-    at = clusters.at_boundaries(lag_s, _over_s(jitter_s))[:, :, boundary]
+def _shown(chain: Chain, jitter: Jitter, lag_s: float) -> Shown:
+    clusters, boundary = jitter.clusters, jitter.boundary
+    seen = clusters.weights(lag_s, jitter.blur)
+    at = clusters.at_boundaries(lag_s, _over_s(jitter))[:, :, boundary]
     is_offset = clusters.segments.offset[:, boundary, None] == np.arange(chain.offsets)
     of_kinds = np.asarray(seen @ clusters.is_kind(chain.kinds), np.float64)
-    return Shown(boundary, seen, of_kinds, at, np.asarray(is_offset, np.float64))
+    bent_s2 = clusters.bent_s2(lag_s, jitter.blur)[:, :, boundary]
+    return Shown(seen, of_kinds, at, bent_s2, np.asarray(is_offset, np.float64))
 
 
 def _solved(model: Model, number: int, weight: Floats, setting: Setting) -> Solved:
     clusters = model.chain.clusters[number]
     own = clusters.segments
-    shown = model.show(number, setting.lag_s, setting.jitter_s)
-    left_w, right_w = _powers_beside(model, clusters, shown.boundary)
+    jitter = model.jitter(number, setting.unsure)
+    shown = model.show(number, setting.unsure, setting.lag_s)
+    left_w, right_w = _powers_beside(model, clusters, jitter.boundary)
     at = shown.of_boundaries * (left_w - right_w)[:, None, :]
-    jitter = model.jitter(number, shown.boundary, setting.jitter_s)
     effects = np.concatenate([shown.of_segments, at @ jitter.root_s], axis=2)
     variances = np.concatenate([setting.spread_w[own.kind] ** 2, np.ones(at[:, 0].shape)], axis=1) / weight[:, None]
     covariance = (effects * variances[:, None, :]) @ np.swapaxes(effects, 1, 2)
     both = clusters.real[:, :, None] * clusters.real[:, None, :]
-    covariance += both * (clusters.shared_noise / weight)[:, None, None]
-    noise = np.where(clusters.real, clusters.own_noise / weight[:, None], 1.0)
+    bent_j2 = (shown.bent_s2 @ ((left_w - right_w) ** 2)[:, :, None])[:, :, 0]
+    covariance += both * ((clusters.shared_noise + bent_j2[:, 0]) / weight)[:, None, None]
+    noise = np.where(clusters.real, (clusters.own_noise + bent_j2[:, 1:]) / weight[:, None], 1.0)
     covariance += noise[:, :, None] * np.eye(noise.shape[1])
     factor = np.asarray(np.linalg.cholesky(covariance), np.float64)
-    expected = at @ jitter.mean_s[:, :, None]
-    values = (clusters.values * clusters.real)[:, :, None] - expected
+    values = (clusters.values * clusters.real)[:, :, None]
     columns = [shown.of_kinds, np.sum(at, axis=2, keepdims=True), at @ shown.is_offset, values]
     white: Floats = np.asarray(np.linalg.solve(factor, np.concatenate(columns, axis=2)), np.float64)
-    return Solved(shown.boundary, jitter, effects, variances, white[:, :, :-1], white[:, :, -1], factor)
+    return Solved(jitter, effects, variances, white[:, :, :-1], white[:, :, -1], factor)
 
 
 def _powers_beside(model: Model, clusters: Clusters, boundary: NDArray[np.intp]) -> tuple[Floats, Floats]:
@@ -286,13 +287,12 @@ class _Parts:
     """What rows are made of, for one array of clusters.
 
     of_effects (J, S + B, rows): joules of each row for a unit of each effect. of_boundaries (J, B, rows): for each
-    second of delta. expected_j (rows,): of what boundaries are off on average, given their marks. first, last
-    (J, rows): 1 where a counted body ends at the first, begins at the last reading, and the variances of these.
+    second of delta. first, last (J, rows): 1 where a counted body ends at the first, begins at the last reading, and
+    the variances of these.
     """
 
     of_effects: Floats
     of_boundaries: Floats
-    expected_j: Floats
     first: Floats
     last: Floats
     first_j2: Floats
@@ -324,17 +324,18 @@ class _Parts:
     def per_offset(self, clusters: Clusters, solved: Solved, offsets: int) -> Floats:
         """Joules of rows for each second of each offset, (rows, offsets)."""
         of_boundaries: Floats = np.reshape(self.of_boundaries, (-1, self.first.shape[1]))
-        is_offset = clusters.segments.offset[:, solved.boundary, None] == np.arange(offsets)
+        is_offset = clusters.segments.offset[:, solved.jitter.boundary, None] == np.arange(offsets)
         return np.asarray(np.transpose(of_boundaries) @ np.reshape(is_offset, (-1, offsets)), np.float64)
 
 
 def _parts_of(model: Model, clusters: Clusters, weight: Floats, setting: Setting, solved: Solved) -> _Parts:
     own, rows = clusters.segments, np.arange(len(model.chain.counted_j))
-    of_segments = (own.row[:, :, None] == rows) * clusters.seconds(setting.lag_s)[:, :, None]
-    share = clusters.share_of_boundaries(setting.lag_s, _over_s(setting.jitter_s))[:, solved.boundary]
-    left_w, right_w = _powers_beside(model, clusters, solved.boundary)
-    left_row = np.take_along_axis(own.row, np.maximum(own.before[:, solved.boundary], 0), axis=1)
-    right_row = own.row[:, solved.boundary]
+    moved, boundary = solved.jitter.clusters, solved.jitter.boundary
+    of_segments = (own.row[:, :, None] == rows) * moved.seconds(setting.lag_s)[:, :, None]
+    share = moved.share_of_boundaries(setting.lag_s, _over_s(solved.jitter))[:, boundary]
+    left_w, right_w = _powers_beside(model, clusters, boundary)
+    left_row = np.take_along_axis(own.row, np.maximum(own.before[:, boundary], 0), axis=1)
+    right_row = own.row[:, boundary]
     of_boundaries = (left_row[:, :, None] == rows) * (share * left_w)[:, :, None]
     of_boundaries = of_boundaries - (right_row[:, :, None] == rows) * (share * right_w)[:, :, None]
     real_rows = np.sum(clusters.real, axis=1)
@@ -345,7 +346,6 @@ def _parts_of(model: Model, clusters: Clusters, weight: Floats, setting: Setting
     return _Parts(
         np.asarray(np.concatenate([of_segments, of_jitter], axis=1), np.float64),
         np.asarray(of_boundaries, np.float64),
-        np.einsum("jb,jbr->r", solved.jitter.mean_s, of_boundaries),
         np.asarray(clusters.first_row[:, None] == rows, np.float64),
         np.asarray(clusters.last_row[:, None] == rows, np.float64),
         clusters.shared_noise / weight,

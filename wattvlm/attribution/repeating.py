@@ -268,9 +268,9 @@ def _covariance_j2(chain: Chain, limit_w: float, power_w: Floats) -> Floats:
     prior = Prior(limit_w, chain.is_slope, LARGEST_LAG_S / sqrt(3.0), 0.0, sharp_s, chain.is_slope, None)
     spread = np.where(chain.is_slope, 0.0, np.where(chain.of_row < 0, ASSUMED_IDLE_VARIATION, ASSUMED_VARIATION))
     model = Model(chain, flat_w, tuple(np.ones(len(own)) for own in chain.clusters))
-    first_w = posterior(model.evidence(Setting(0.0, spread * flat_w, 0.0)), prior).mean[: chain.kinds]
+    first_w = posterior(model.evidence(Setting(0.0, spread * flat_w)), prior).mean[: chain.kinds]
     model = replace(model, power_w=np.minimum(np.maximum(first_w, 0.0), limit_w))
-    setting = Setting(0.0, np.asarray(spread * np.maximum(model.power_w, 0.2 * flat_w), np.float64), 0.0)
+    setting = Setting(0.0, np.asarray(spread * np.maximum(model.power_w, 0.2 * flat_w), np.float64))
     inverse: Floats = np.asarray(np.linalg.inv(posterior(model.evidence(setting), prior).precision), np.float64)
     own = model.sums(setting)
     return np.asarray(own.covariance_j2 + own.per_unknown @ inverse @ np.transpose(own.per_unknown), np.float64)

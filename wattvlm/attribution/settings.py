@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wattvlm.attribution.clusters import LARGEST_LAG_S
+from wattvlm.attribution.jitter import Unsure, places_of
 from wattvlm.attribution.mixed import Evidence, Fit, Model, Prior, Setting, posterior, posteriors
 from wattvlm.attribution.ticks import Floats
 from wattvlm.attribution.views import Chain
@@ -25,13 +26,10 @@ VARIATIONS = (0.002, 0.006, 0.012, 0.02, 0.03, 0.045, 0.07, 0.11, 0.17, 0.3)
 IDLE_VARIATIONS = (0.01, 0.05, 0.2)
 """The same for the time between phases and outside of calls, which varies for reasons of its own."""
 
-JITTERS_S = (0.0, 0.2e-3, 0.5e-3, 1e-3, 2e-3, 3.5e-3)
-"""How much boundaries are off, each on its own: one sigma."""
+SHARP_CHANCE = 0.5
+"""How likely boundaries are not off each on its own, before anything is read; other places share the rest."""
 
-JITTER_CHANCES = (0.5, 0.15, 0.1, 0.1, 0.1, 0.05)
-"""How likely each is before anything is read: marks on one clock are sharp, as a rule."""
-
-MET_SIGMAS = 2.0
+MET_SIGMAS = 0.5
 """A boundary whose mark met its neighbour's is off to one side, by so many sigmas of jitter, one sigma."""
 
 OFFSETS_S = (1e-6, 0.5e-3, 2e-3)
@@ -42,14 +40,18 @@ OFFSET_CHANCES = (0.85, 0.1, 0.05)
 GAP_CHANCES = (0.5, 0.5)
 """How likely it is that time between phases draws about what time between calls does, and that it may be anything."""
 
-FIRST = (3, 1, 0), (5, 1, 4)
-"""Where the search may begin, with sharp boundaries or with unsure ones: places in the grids."""
+FIRST = (3, 1, 0), (5, 1, -1)
+"""Where the search may begin, with sharp boundaries or with the most unsure ones: places in the grids."""
 
 LAG_STEP_S = 1e-3
 """Lags lie this far apart; between them theta holds what remains of the lag, to first order."""
 
 NARROW_LAG_STD_S = 0.25e-3
 """Where what remains of the lag is known this well, one lag is enough."""
+
+LAG_ROUNDS = 6
+SETTLED_LAG_STDS = 0.5
+"""The lag is moved by what remains of it until that is less than this many of its sigmas."""
 
 WORTH_KEEPING = 5.0
 """Settings whose log likelihood is lower than the best by more than this have no weight that counts."""
@@ -66,6 +68,9 @@ MOST_CLUSTERS_BEGUN = 48
 """The search begins with so many of these."""
 
 UNUSUAL_SIGMAS = 3.0
+
+LEAST_USUAL = 0.3
+"""What fits within its stated noise is not unusual, however well the other clusters fit: squared sigmas a row."""
 
 _OFFSETS_AND_GAPS = {
     (offset, gap): own * of_gap
@@ -85,15 +90,12 @@ class Choice:
     place: Place
     offset: int
     gap: int
+    jitter_s: float
     log_weight: float
 
     @property
     def variation_fraction(self) -> float:
         return VARIATIONS[self.place[0]]
-
-    @property
-    def jitter_s(self) -> float:
-        return JITTERS_S[self.place[2]]
 
     @property
     def offset_std_s(self) -> float:
@@ -105,7 +107,7 @@ class Search:
     """A model, and what is known of its powers. idle: which kinds are no phase's. Keeps what it has looked at.
 
     is_gap: the kinds of time between phases that are too short to be counted by themselves. outside: the commonest
-    kind of time between calls, -1 for none.
+    kind of time between calls, -1 for none. unsure: the grid of how unsure boundaries are.
     gaps_are_free: whether boundaries of gaps are taken with the powers that are found for these, or with what is drawn
     between calls. Powers of short gaps and offsets of their boundaries look alike, so that each can hide the other.
     """
@@ -115,6 +117,7 @@ class Search:
     idle: NDArray[np.bool_]
     is_gap: NDArray[np.bool_]
     outside: int
+    unsure: tuple[Unsure, ...]
     gaps_are_free: bool = False
     lag_std_s: float = LAG_STEP_S / 2
     seen: dict[tuple[float, Place], Evidence] = field(default_factory=dict[tuple[float, Place], Evidence])
@@ -125,12 +128,14 @@ class Search:
         chain = self.model.chain
         fraction = np.where(self.idle, IDLE_VARIATIONS[place[1]], VARIATIONS[place[0]])
         usual_w = np.maximum(self.model.power_w, 0.2 * chain.mean_w)
-        return Setting(lag_s, np.where(chain.is_slope, 0.0, fraction * usual_w), JITTERS_S[place[2]])
+        return Setting(lag_s, np.where(chain.is_slope, 0.0, fraction * usual_w), self.unsure[place[2]])
 
     def prior(self, place: Place, offset: int, gap: int) -> Prior:
         """The prior of theta at a place, with one of the offsets and of the kinds of gaps."""
         chain = self.model.chain
-        of_means_s = JITTERS_S[place[2]] * np.hypot(chain.boundaries**-0.5, MET_SIGMAS * chain.met_share)
+        unsure = self.unsure[place[2]]
+        of_means_s = unsure.jitter_s * np.hypot(chain.boundaries**-0.5, MET_SIGMAS * chain.met_share)
+        of_means_s = np.where(chain.is_end & unsure.ends_sharp, 0.0, of_means_s)
         gap_w = self.outside_w(self.model.power_w) if gap == 0 else None
         return Prior(
             self.limit_w, chain.is_slope, self.lag_std_s, OFFSETS_S[offset], of_means_s, self.is_gap, gap_w
@@ -153,9 +158,10 @@ class Search:
         found = self.weighed.get((lag_s, place))
         if found is None:
             fits = posteriors(self.evidence(lag_s, place), [self.prior(place, *each) for each in _OFFSETS_AND_GAPS])
-            chance = log(JITTER_CHANCES[place[2]])
+            jitter_s, others = self.unsure[place[2]].jitter_s, len(self.unsure) - 1
+            chance = log((1.0 - SHARP_CHANCE) / others if jitter_s else SHARP_CHANCE)
             found = self.weighed[lag_s, place] = [
-                Choice(lag_s, place, offset, gap, fit.log_likelihood + chance + log(own))
+                Choice(lag_s, place, offset, gap, jitter_s, fit.log_likelihood + chance + log(own))
                 for ((offset, gap), own), fit in zip(_OFFSETS_AND_GAPS.items(), fits)
             ]
         return found
@@ -195,7 +201,7 @@ def _outside_of(chain: Chain) -> int:
 def search(model: Model, limit_w: float, idle: NDArray[np.bool_]) -> tuple[Search, list[Choice]]:
     """(the search of a model with its usual powers found, the settings that count with weights that sum to 1)."""
     is_gap = np.asarray(idle & (model.chain.of_row >= 0) & ~model.chain.is_slope, np.bool_)
-    begun = Search(_thinned(model), limit_w, idle, is_gap, _outside_of(model.chain))
+    begun = Search(_thinned(model), limit_w, idle, is_gap, _outside_of(model.chain), places_of(model.chain))
     found, lag_s, place = _tuned(begun)
     best = max(found.choices(lag_s, place), key=lambda choice: choice.log_weight)
     if best.gap and found.outside_w(found.model.power_w) is not None:
@@ -210,7 +216,8 @@ def _tuned(found: Search) -> tuple[Search, float, Place]:
     lags = np.arange(-LARGEST_LAG_S, LARGEST_LAG_S + LAG_STEP_S / 2, LAG_STEP_S)
     few = found.with_model(_thinned(found.model, MOST_CLUSTERS_BEGUN))
     begun, lag_s, place = max(
-        (_begun(few, lags, first) for first in FIRST), key=lambda each: each[0].log_weight(each[1], each[2])
+        (_begun(few, lags, (*first[:2], first[2] % len(found.unsure))) for first in FIRST),
+        key=lambda each: each[0].log_weight(each[1], each[2]),
     )
     found = found.with_model(replace(found.model, power_w=begun.model.power_w))
     lag_s = _best_lag(found, lags[np.abs(lags - lag_s) < 1.5 * LAG_STEP_S], place)
@@ -247,7 +254,8 @@ def misfit_weights(model: Model, setting: Setting, mean: Floats) -> tuple[Floats
     ones = replace(model, weights=tuple(np.ones(len(own)) for own in clusters))
     distances = ones.misfits(setting, mean)
     rows = [np.sum(own.real, axis=1) for own in clusters]
-    scale = max(float(np.median(np.concatenate([each / count for each, count in zip(distances, rows)]))), 1e-12)
+    usual = float(np.median(np.concatenate([each / count for each, count in zip(distances, rows)])))
+    scale = max(usual, LEAST_USUAL)
     return tuple(
         np.minimum(1.0, scale * (count + UNUSUAL_SIGMAS * np.sqrt(2.0 * count)) / np.maximum(distance, 1e-12))
         for distance, count in zip(distances, rows)
@@ -282,13 +290,13 @@ def _climbed_lag(found: Search, lags: Floats, lag_s: float, place: Place) -> flo
 
 def _best_place(found: Search, lag_s: float, place: Place) -> Place:
     """The best place at a lag: all of the jitter's grid, then what is reached from there."""
-    jitters = [(place[0], place[1], jitter) for jitter in range(len(JITTERS_S))]
+    jitters = [(place[0], place[1], jitter) for jitter in range(len(found.unsure))]
     return _better_place(found, lag_s, max(jitters, key=lambda each: found.log_weight(lag_s, each)))
 
 
 def _better_place(found: Search, lag_s: float, best: Place) -> Place:
     """The best place that is reached along one grid after the other, until none gains."""
-    sizes = len(VARIATIONS), len(IDLE_VARIATIONS), len(JITTERS_S)
+    sizes = len(VARIATIONS), len(IDLE_VARIATIONS), len(found.unsure)
     for _ in range(4):
         before = best
         for axis in (0, 2, 1):
@@ -321,10 +329,15 @@ def _stepped(place: Place, axis: int, step: int) -> Place:
 def _spread(found: Search, lag_s: float, place: Place) -> tuple[Search, list[Choice]]:
     """The settings that count, around the best one."""
     kinds = found.model.chain.kinds
-    fit = found.fit(lag_s, place)
-    remains_s = float(fit.mean[kinds])
-    std_s = float(np.linalg.inv(fit.precision)[kinds, kinds]) ** 0.5
-    lag_s = min(max(lag_s + remains_s, -LARGEST_LAG_S), LARGEST_LAG_S)
+    std_s = 0.0
+    for _ in range(LAG_ROUNDS):
+        fit = found.fit(lag_s, place)
+        remains_s = float(fit.mean[kinds])
+        std_s = float(np.linalg.inv(fit.precision)[kinds, kinds]) ** 0.5
+        lag_s = min(max(lag_s + remains_s, -LARGEST_LAG_S), LARGEST_LAG_S)
+        if abs(remains_s) < SETTLED_LAG_STDS * std_s:
+            break
+        place = _better_place(found, lag_s, place)
     steps = [0] if std_s < NARROW_LAG_STD_S else list(range(-10, 11))
     found = replace(found, lag_std_s=LAG_STEP_S if len(steps) == 1 else LAG_STEP_S / 2, weighed={})
     near = _near(found, lag_s, place)
@@ -354,7 +367,7 @@ def _near(found: Search, lag_s: float, place: Place) -> list[Place]:
             break
         here = max(open_places, key=weights.__getitem__)
         looked.add(here)
-        for each in _neighbours(here):
+        for each in _neighbours(here, len(found.unsure)):
             if each not in weights:
                 weights[each] = found.log_weight(lag_s, each)
     best = max(weights.values())
@@ -362,8 +375,8 @@ def _near(found: Search, lag_s: float, place: Place) -> list[Place]:
     return sorted(kept, key=weights.__getitem__, reverse=True)
 
 
-def _neighbours(place: Place) -> list[Place]:
+def _neighbours(place: Place, jitters: int) -> list[Place]:
     steps = [(-1, 0, 0), (1, 0, 0), (0, -1, 0), (0, 1, 0), (0, 0, -1), (0, 0, 1), (-1, 0, 1), (1, 0, -1)]
-    sizes = len(VARIATIONS), len(IDLE_VARIATIONS), len(JITTERS_S)
+    sizes = len(VARIATIONS), len(IDLE_VARIATIONS), jitters
     moved = [(place[0] + one, place[1] + two, place[2] + three) for one, two, three in steps]
     return [each for each in moved if all(0 <= index < size for index, size in zip(each, sizes))]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import erfc, exp, pi, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +19,25 @@ PAUSE = "outside calls"
 QUIET = "outside the block"
 
 MAD_TO_STD: float = 1.4826
+TOBIT_ROUNDS = 40
+CHANCE_SIGMAS = 2.0
 FEWEST_ALIKE = 5
 """From so many segments that are alike on, it is known how much their lengths differ."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lengths:
+    """Of each segment: how much longer it is than its like by the marks, and the variance of these (s, s^2).
+
+    length_s2: infinite where there are fewer than FEWEST_ALIKE, and outside of calls. overlap_s, overlap_s2: of
+    segments whose marks have met, by how much these would have crossed had they not been kept in order, and the
+    variance of that; 0 for all others.
+    """
+
+    longer_s: NDArray[np.float64]
+    length_s2: NDArray[np.float64]
+    overlap_s: NDArray[np.float64]
+    overlap_s2: NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +63,8 @@ class Timeline:
         return np.bincount(self.kind, minlength=len(self.kinds)).astype(np.int64)
 
     @property
-    def lengths(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """(how much longer each segment is than its like, the variance of these), in seconds, seconds squared.
-
-        Like are segments of a kind between neighbours of the same kinds. The variance is infinite where there are
-        fewer than FEWEST_ALIKE, and outside of calls. Where one of them has no length it could not be shorter, and the
-        others' median and median deviation stand in for mean and variance.
-        """
+    def lengths(self) -> Lengths:
+        """How long segments are by their marks beside their like: of a kind, between neighbours of the same kinds."""
         kinds = len(self.kinds)
         around = np.concatenate([[kinds], self.kind, [kinds]])
         alike = (around[:-2] * (kinds + 1) + self.kind) * (kinds + 1) + around[2:]
@@ -59,18 +72,54 @@ class Timeline:
         length_s = (self.end_ns - self.start_ns) * S_PER_NS
         longer_s = length_s - (np.bincount(group, length_s) / count)[group]
         variance_s2 = (np.bincount(group, longer_s**2) / np.maximum(count - 1, 1))[group]
-        for closed in np.unique(group[(length_s <= 0.0) & (self.row >= 0)]):
-            own = group == closed
-            longer_s[own] = length_s[own] - np.median(length_s[own])
-            variance_s2[own] = (MAD_TO_STD * np.median(np.abs(longer_s[own]))) ** 2
+        overlap_s, overlap_s2 = np.zeros(len(length_s)), np.zeros(len(length_s))
         known = (count[group] >= FEWEST_ALIKE) & (self.row >= 0)
-        return np.where(known, longer_s, 0.0), np.where(known, variance_s2, np.inf)
+        for closed in np.unique(group[(length_s <= 0.0) & known]):
+            own = group == closed
+            mean_s, variance_s2[own], *overlap = _of_closed(np.asarray(length_s[own], np.float64))
+            longer_s[own] = length_s[own] - mean_s
+            overlap_s[own], overlap_s2[own] = (np.where(length_s[own] <= 0.0, each, 0.0) for each in overlap)
+        variance_s2[known] = _alike_s2(variance_s2[known], count[group][known])
+        return Lengths(np.where(known, longer_s, 0.0), np.where(known, variance_s2, np.inf), overlap_s, overlap_s2)
 
     @property
     def in_calls_ns(self) -> tuple[int, int]:
         """From the first segment of a call to the end of the last."""
         inside = np.flatnonzero(self.row >= 0)
         return int(self.start_ns[inside[0]]), int(self.end_ns[inside[-1]])
+
+
+def _of_closed(length_s: NDArray[np.float64]) -> tuple[float, float, float, float]:
+    """(mean, variance, mean overlap, its variance) of like lengths of which some are 0, since marks are kept in order.
+
+    Lengths are taken to be normal, and those of 0 to be any below it (Tobit), by expectation and maximisation.
+    """
+    shut = length_s <= 0.0
+    mean_s = float(np.median(length_s))
+    std_s = max(MAD_TO_STD * float(np.median(np.abs(length_s - mean_s))), S_PER_NS)
+    below_s = below_s2 = 0.0
+    for _ in range(TOBIT_ROUNDS):
+        at = -mean_s / std_s
+        hazard = exp(-0.5 * at**2) / sqrt(2.0 * pi) / max(0.5 * erfc(-at / sqrt(2.0)), 1e-12)
+        below_s = mean_s - std_s * hazard
+        below_s2 = max(std_s**2 * (1.0 - at * hazard - hazard**2), 0.0)
+        raw_s = np.where(shut, below_s, length_s)
+        mean_s = max(float(np.mean(raw_s)), 0.0)
+        std_s = max(sqrt(float(np.mean((raw_s - mean_s) ** 2 + shut * below_s2))), S_PER_NS)
+    return mean_s, std_s**2, -below_s, below_s2
+
+
+def _alike_s2(variance_s2: NDArray[np.float64], count: Indices) -> NDArray[np.float64]:
+    """Variances of lengths, one of each segment, where those that differ by chance alone are taken for their median.
+
+    The variance of what marks are off is the same for all kinds, and of twenty lengths known to a third.
+    """
+    if not len(variance_s2):
+        return variance_s2
+    usual_s2 = float(np.median(variance_s2))
+    by_chance = 1.0 + CHANCE_SIGMAS * np.sqrt(2.0 / (count - 1))
+    alike = (variance_s2 < usual_s2 * by_chance) & (variance_s2 > usual_s2 / by_chance)
+    return np.where(alike, usual_s2, variance_s2)
 
 
 def timeline_of(

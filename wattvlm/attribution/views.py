@@ -66,6 +66,20 @@ class CounterView:
         inside_s = np.minimum(passed_s, self._length_s)
         return inside_s * (passed_s - inside_s / 2)
 
+    def bent_s2(self, time_s: Floats, over_s: Floats) -> Floats:
+        """What is not linear in where a step at times (J, S) lies within +- over_s, (J, M + 1, S): variances at ticks.
+
+        With U uniform over +- a and a tick x = u a after the middle, the seconds of the step before the tick are
+        max(x - U, 0); what a line of their mean slope, (1 + u) / 2, leaves over has this variance.
+        """
+        after = (self.tick_s[:, :, None] - time_s[:, None, :]) / over_s[:, None, :]
+        at: Floats = np.minimum(np.maximum(after, -1.0), 1.0)
+        slope, mean = (1.0 + at) / 2, (1.0 + at) ** 2 / 4
+        square, product = (1.0 + at) ** 3 / 6, (1.0 / 3 + at / 2 - at**3 / 6) / 2
+        return np.asarray(
+            (square - mean**2 - 2.0 * slope * product + slope**2 / 3) * over_s[:, None, :] ** 2, np.float64
+        )
+
     @property
     def _length_s(self) -> Floats:
         return (self.tick_s[:, 1:] - self.tick_s[:, :1])[:, :, None]
@@ -74,9 +88,17 @@ class CounterView:
         return CounterView(self.tick_s[which])
 
 
-def _mean_up_to(view: View, time_s: Floats, over_s: float) -> Floats:
-    """K on average over +- over_s around times."""
-    return (view.summed_up_to(time_s + over_s) - view.summed_up_to(time_s - over_s)) / (2.0 * over_s)
+def _mean_up_to(view: View, time_s: Floats, over_s: Floats) -> Floats:
+    """K on average over +- over_s (J, S) around times."""
+    return (view.summed_up_to(time_s + over_s) - view.summed_up_to(time_s - over_s)) / (2.0 * over_s[:, None, :])
+
+
+@dataclass(frozen=True, slots=True)
+class Blur:
+    """How far from where they are taken to be (to either side) starts and ends of columns may lie: (J, S), over 0."""
+
+    start_s: Floats
+    end_s: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +109,7 @@ class Segments:
     of the same segment. before: the column on the other side of the boundary at a segment's start, or -1 where a
     cluster has none; offset: the kind of that boundary, or -1; boundary_std_s: how unsure it is said to be, one sigma.
     longer_s: how much longer a segment is than its like, by the marks; length_s2: the variance of that, infinite where
-    it says nothing.
+    it says nothing. overlap_s, overlap_s2: by how much marks that have met would have crossed, and its variance.
     """
 
     start_s: Floats
@@ -100,17 +122,19 @@ class Segments:
     boundary_std_s: Floats
     longer_s: Floats
     length_s2: Floats
+    overlap_s: Floats
+    overlap_s2: Floats
 
-    def weights(self, view: View, lag_s: float, over_s: float = 0.0) -> Floats:
+    def weights(self, view: View, lag_s: float, blur: Blur | None = None) -> Floats:
         """What each row shows of a watt in each column, (J, M, S), the marks shifted by a lag.
 
-        Of segments whose ends lie anywhere within +- over_s of where they are marked, the mean.
+        Of segments whose ends lie anywhere within a blur of where they are marked, the mean.
         """
         low_s, high_s = self.start_s + lag_s, self.end_s + lag_s
         low, high = view.up_to(low_s), view.up_to(high_s)
         found: Floats = high - low
-        if over_s > 0.0:
-            found = _mean_up_to(view, high_s, over_s) - _mean_up_to(view, low_s, over_s)
+        if blur is not None:
+            found = _mean_up_to(view, high_s, blur.end_s) - _mean_up_to(view, low_s, blur.start_s)
         sloped = np.flatnonzero(np.any(self.shape != LEVEL, axis=0))
         if len(sloped):
             low_s, high_s, shape = low_s[:, sloped], high_s[:, sloped], self.shape[:, None, sloped]
@@ -124,10 +148,11 @@ class Segments:
             )
         return found
 
-    def at_boundaries(self, view: View, lag_s: float, over_s: float) -> Floats:
+    def at_boundaries(self, view: View, lag_s: float, over_s: Floats | float) -> Floats:
         """k at each column's start, (J, M, S): a mean over +- over_s around it; 0 where a cluster has no boundary."""
+        over_s = np.broadcast_to(np.asarray(over_s, np.float64), self.start_s.shape)
         time_s = self.start_s + lag_s
-        found = (view.up_to(time_s + over_s) - view.up_to(time_s - over_s)) / (2.0 * over_s)
+        found = (view.up_to(time_s + over_s) - view.up_to(time_s - over_s)) / (2.0 * over_s[:, None, :])
         return np.asarray(found * (self.before >= 0)[:, None, :], np.float64)
 
     def chosen(self, which: Which) -> Segments:
@@ -135,7 +160,7 @@ class Segments:
         return Segments(
             self.start_s[which], self.end_s[which], self.kind[which], self.row[which], self.shape[which],
             self.before[which], self.offset[which], self.boundary_std_s[which],
-            self.longer_s[which], self.length_s2[which],
+            self.longer_s[which], self.length_s2[which], self.overlap_s[which], self.overlap_s2[which],
         )  # fmt: skip
 
 
@@ -163,23 +188,30 @@ class Clusters:
     def __len__(self) -> int:
         return len(self.values)
 
-    def weights(self, lag_s: float, over_s: float = 0.0) -> Floats:
+    def weights(self, lag_s: float, blur: Blur | None = None) -> Floats:
         """What each row shows of a watt in each column, (J, M, S), the marks shifted by a lag; 0 for empty rows.
 
-        Of segments whose ends lie anywhere within +- over_s of where they are marked, the mean.
+        Of segments whose ends lie anywhere within a blur of where they are marked, the mean.
         """
-        return np.asarray(self.segments.weights(self.view, lag_s, over_s) * self.real[:, :, None], np.float64)
+        return np.asarray(self.segments.weights(self.view, lag_s, blur) * self.real[:, :, None], np.float64)
 
-    def at_boundaries(self, lag_s: float, over_s: float) -> Floats:
+    def at_boundaries(self, lag_s: float, over_s: Floats | float) -> Floats:
         """What each row shows of a watt-second at each column's start, (J, M, S), a mean over +- over_s around it."""
         found = self.segments.at_boundaries(self.view, lag_s, over_s)
         return np.asarray(found * self.real[:, :, None], np.float64)
+
+    def bent_s2(self, lag_s: float, blur: Blur | None) -> Floats:
+        """Variance of what is not linear in where boundaries lie in a blur, (J, M + 1, S): first tick, then rows."""
+        shape = len(self), self.values.shape[1] + 1, self.segments.start_s.shape[1]
+        if blur is None or not isinstance(self.view, CounterView):
+            return np.zeros(shape)
+        return self.view.bent_s2(self.segments.start_s + lag_s, blur.start_s) * (self.segments.before >= 0)[:, None, :]
 
     def seconds(self, lag_s: float) -> Floats:
         """Joules of a watt in each column within the cluster's own time, (J, S)."""
         return np.asarray(self.segments.weights(self._own_time, lag_s)[:, 0], np.float64)
 
-    def share_of_boundaries(self, lag_s: float, over_s: float) -> Floats:
+    def share_of_boundaries(self, lag_s: float, over_s: Floats | float) -> Floats:
         """How much of +- over_s around each column's start lies in the cluster's own time, (J, S)."""
         return np.asarray(self.segments.at_boundaries(self._own_time, lag_s, over_s)[:, 0], np.float64)
 
@@ -206,6 +238,7 @@ class Chain:
 
     of_row: kind -> row, or -1. is_slope: the kinds that are slopes and not powers. boundaries: how many there are of
     each kind of boundary, met_share: how many of these have met their neighbour, so that they are off to one side.
+    is_end: the kinds of boundaries where a call begins or ends.
     """
 
     clusters: tuple[Clusters, ...]
@@ -214,6 +247,7 @@ class Chain:
     is_slope: NDArray[np.bool_]
     boundaries: Indices
     met_share: Floats
+    is_end: NDArray[np.bool_]
     mean_w: float
 
     @property
