@@ -1,4 +1,4 @@
-"""Boundaries that are each off on their own: what marks say of it, what a tick beside one shows, and what is covered."""
+"""Boundaries that are each off on their own: what marks say of it, what a tick shows of it, and what is covered."""
 
 import random
 from dataclasses import replace
