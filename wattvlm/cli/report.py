@@ -51,6 +51,7 @@ def _shortcuts(decorated: Callable[..., None]) -> Callable[..., None]:
 )
 @click.option("--co2", metavar="G_PER_KWH|COUNTRY", help="Add a line of CO2: your figure, or codecarbon's for FRA ...")
 @click.option("--price", type=float, metavar="PER_KWH", help="Add a line of money, in your currency a kWh.")
+@click.option("--otlp", metavar="URL", help="Send it to an OpenTelemetry collector instead (needs wattvlm[otel]).")
 def command(
     file: Path,
     shortcut: str | None,
@@ -59,6 +60,7 @@ def command(
     merge: Path | None,
     co2: str | None,
     price: float | None,
+    otlp: str | None,
 ) -> None:
     """Show a saved report or recording, or turn it into another format."""
     from wattvlm.errors import WattvlmError
@@ -67,6 +69,9 @@ def command(
     format = _FORMATS.get(shortcut, shortcut) if shortcut is not None else output_format
     try:
         report = load_report(file)
+        if otlp is not None:
+            _send(report, otlp)
+            return
         rendered = render(report, format, **_options(format, co2, merge))
         lines = factor_lines(report, co2, price) if format == "console" else []
     except (WattvlmError, ValueError) as error:
@@ -76,6 +81,13 @@ def command(
     if lines and isinstance(rendered, str):
         rendered += "\n" + "\n".join(lines)
     _write(rendered, output)
+
+
+def _send(report: Report, url: str) -> None:
+    from wattvlm.exporting.telemetry import send
+
+    send(report, url)
+    click.echo(f"sent to {url}: {len(report.calls)} calls", err=True)
 
 
 def _write(rendered: str | bytes, output: Path | None) -> None:

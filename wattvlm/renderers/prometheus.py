@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from importlib import import_module, util
 from typing import TYPE_CHECKING
 
+from wattvlm.breakdown import boards_of, shares_of_block
 from wattvlm.errors import WattvlmError
 from wattvlm.renderers._text import legible
 from wattvlm.report import Report
@@ -91,11 +92,11 @@ def _energies(report: Report) -> Iterator[Metric]:
     seconds = (report.block.duration_ns or 0.0) / NS_PER_S
     for domain in report.domains:
         device, method = _device(report, domain), _method(report.is_modelled(domain))
-        for phase, energy_j, (low_j, high_j) in _rows(report, domain):
-            labels = [domain, phase, device, method]
-            joules.add_metric(labels, energy_j)
-            bounds.add_metric([*labels, "low"], low_j)
-            bounds.add_metric([*labels, "high"], high_j)
+        for share in shares_of_block(report, domain):
+            labels = [domain, "+".join(map(legible, share.phases)), device, method]
+            joules.add_metric(labels, share.energy_j)
+            for bound, value_j in zip(("low", "high"), share.interval_j, strict=True):
+                bounds.add_metric([*labels, bound], value_j)
         if seconds:
             whole_j = report.block.energies[domain].energy.middle_j
             power.add_metric([domain, device, method], whole_j / seconds)
@@ -105,30 +106,8 @@ def _energies(report: Report) -> Iterator[Metric]:
     yield from (joules, bounds, power, idle)
 
 
-def _rows(report: Report, domain: Domain) -> Iterator[tuple[str, float, tuple[float, float]]]:
-    """(phase, joules, their interval) such that all of them add up to the block, each once.
-
-    Outside of calls is what the block has more than its calls: the middle of what the readings allow there, taken by
-    itself, would not add up.
-    """
-    told: set[tuple[str, ...]] = set()
-    inside_j, calls = 0.0, len(report.calls)
-    for part in [*report.phases, *([] if report.between is None else [report.between])]:
-        found = part.energies.get(domain)
-        if found is not None and found.covers not in told:
-            told.add(found.covers)
-            low_j, high_j = found.energy.interval_j
-            inside_j += found.energy.middle_j * calls
-            yield "+".join(map(legible, found.covers)), found.energy.middle_j * calls, (low_j * calls, high_j * calls)
-    outside = report.outside.energies.get(domain)
-    if outside is not None:
-        left_j = max(0.0, report.block.energies[domain].energy.middle_j - inside_j)
-        yield report.outside.name, left_j, outside.energy.interval_j
-
-
 def _device(report: Report, domain: Domain) -> str:
-    boards = (use.channel.board for use in report.channels if use.in_totals and use.channel.domain == domain)
-    return ",".join(legible(board) for board in dict.fromkeys(boards))
+    return ",".join(map(legible, boards_of(report, domain)))
 
 
 def _method(is_modelled: bool) -> str:
