@@ -17,10 +17,14 @@ from wattvlm.sensing import Domain
 from wattvlm.trace import DECODE, PREFILL, PREPROCESS, VISION_ENCODE, ModelFacts, PrefillWork, TokenCounts, sum_tokens
 from wattvlm.units import NS_PER_MS, NS_PER_S
 
-TOKENS = TokenCounts(text_input=40, visual_encoded=1600, visual_input=400, cached_input=0, output=96)
+TOKENS = TokenCounts(
+    text_input=40, visual_encoded=1600, visual_input=400, cached_input=0, output=96, reasoning_output=60
+)
 GPU_J = {PREPROCESS: 4.0, VISION_ENCODE: 16.0, PREFILL: 22.0, DECODE: 456.0, "call": 500.0, "between phases": 2.0}
 TIMES_MS = {PREPROCESS: 50, VISION_ENCODE: 40, PREFILL: 45, DECODE: 2400, "call": 2550, "between phases": 15}
-RATIOS = ("request", "image", "visual_token", "prompt_token", "output_token", "decode_token", "total_token")
+RATIOS = (
+    "request", "image", "visual_token", "prompt_token", "output_token", "answer_token", "decode_token", "total_token",
+)  # fmt: skip
 
 
 def about(energy_j: float, method: Provenance = "measured") -> Energy:
@@ -84,6 +88,8 @@ def without(given: Report, name: str, domain: Domain = "gpu", **changes: object)
         ("visual_token", (16.0 + 22.0 * 400 / 440) / 400, "vision encode + its share of prefill (by tokens)"),
         ("prompt_token", 22.0 / 440, "prefill"),
         ("output_token", 500.0 / 96, "the whole call"),
+        ("answer_token", 500.0 / 36, "the whole call"),
+        ("reasoning_token", 456.0 * 59 / 95 / 60, "reasoning's share of decode (by tokens)"),
         ("decode_token", 456.0 / 95, "decode; the first token is prefill's"),
         ("total_token", 500.0 / 536, "the whole call"),
     ],
@@ -134,6 +140,23 @@ def test_a_single_output_token_is_prefills_and_there_is_no_decode_token() -> Non
     assert one.metrics()["decode_joules_per_token"] is None
 
 
+def test_a_cache_leaves_bounds_on_the_visual_share_of_what_was_computed() -> None:
+    little = report(tokens=replace(TOKENS, cached_input=20)).joules_per_image
+    assert little.interval_j == pytest.approx(((16.0 + 22.0 * 380 / 420) * 0.99, (16.0 + 22.0 * 400 / 420) * 1.01))
+    assert little.mean_j is None
+    with pytest.raises(NotResolved, match=r"240 of 440 prompt tokens came from a cache.* is 80% to 100%"):
+        _ = report(tokens=replace(TOKENS, cached_input=240)).joules_per_image
+    with pytest.raises(NotResolved, match="all of the prompt came from a cache"):
+        _ = report(tokens=replace(TOKENS, cached_input=440)).joules_per_image
+
+
+def test_sound_is_neither_text_nor_visual_and_has_its_part_of_the_prompt() -> None:
+    heard = report(tokens=replace(TOKENS, audio_input=60))
+    assert heard.tokens.prompt == 500
+    assert heard.joules_per_prompt_token.middle_j == pytest.approx(22.0 / 500)
+    assert heard.joules_per_image.middle_j == pytest.approx(16.0 + 22.0 * 400 / 500)
+
+
 def test_prompt_tokens_taken_from_a_cache_were_not_computed() -> None:
     cached = report(tokens=replace(TOKENS, cached_input=240))
     assert cached.joules_per_prompt_token.middle_j == pytest.approx(22.0 / 200)
@@ -145,7 +168,7 @@ def test_prompt_tokens_taken_from_a_cache_were_not_computed() -> None:
     [
         ("visual_input", {"image", "visual_token", "prompt_token", "total_token"}),
         ("text_input", {"image", "visual_token", "prompt_token", "total_token"}),
-        ("output", {"output_token", "decode_token", "total_token"}),
+        ("output", {"output_token", "answer_token", "decode_token", "total_token"}),
     ],
 )
 def test_a_count_that_is_not_known_leaves_its_ratios_absent_and_the_others_there(

@@ -17,7 +17,7 @@ from wattvlm.runtimes import Runtime, Settles, WatchesModels, own_runtimes, thir
 from wattvlm.sampling.children import ChildMarks
 from wattvlm.sampling.sampler import Sampler, shared_sampler
 from wattvlm.sensing import ProbeSource
-from wattvlm.trace import Mark
+from wattvlm.trace import COUNTED, Mark
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -205,10 +205,7 @@ def _latest(function: Any, own: Meter) -> Meter:
 
 _METER_IDS = itertools.count(1)
 
-_COUNTS = frozenset({
-    "text_input", "visual_encoded", "visual_input", "visual_kept", "cached_input", "output", "reasoning_output",
-    "images", "batch_size",
-})  # fmt: skip
+_COUNTS = frozenset((*COUNTED, "images", "batch_size"))
 
 
 def see_calls_for(marks: ChildMarks) -> Callable[[], None]:

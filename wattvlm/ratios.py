@@ -14,9 +14,14 @@ from wattvlm.trace import DECODE, PREFILL, PROJECTOR, VISION_ENCODE, TokenCounts
 
 RATIOS = (
     "request", "image", "image_by_flops", "visual_token", "visual_token_by_flops", "prompt_token", "output_token",
-    "decode_token", "total_token",
+    "answer_token", "reasoning_token", "decode_token", "total_token",
 )  # fmt: skip
 """What joules are given per, in the order of a report."""
+
+Share = tuple[float, float]
+"""The least and the most that a part can be, of 1."""
+
+WIDEST_SHARE = 0.1
 
 
 class Metered(Protocol):
@@ -70,7 +75,7 @@ def _definition(report: Metered, what: str) -> _Definition:
     def of(part: str) -> Callable[[Sequence[Domain] | None, bool], Energy]:
         return lambda domains, above_idle: report.joules(part, domains, above_idle)
 
-    def visual(share: Callable[[Metered], float]) -> Callable[[Sequence[Domain] | None, bool], Energy]:
+    def visual(share: Callable[[Metered], Share]) -> Callable[[Sequence[Domain] | None, bool], Energy]:
         return lambda domains, above_idle: _visual_joules(report, share, domains, above_idle)
 
     whole = "the whole call"
@@ -88,6 +93,14 @@ def _definition(report: Metered, what: str) -> _Definition:
             name, "prompt token", _less(tokens.prompt, tokens.cached_input), "prefill", of(PREFILL)
         ),
         "output_token": _Definition(name, "output token", tokens.output, whole, of("call")),
+        "answer_token": _Definition(name, "answer token", tokens.answer, whole, of("call")),
+        "reasoning_token": _Definition(
+            name,
+            "reasoning token",
+            tokens.reasoning_output,
+            "reasoning's share of decode (by tokens)",
+            lambda domains, above_idle: report.joules(DECODE, domains, above_idle).scaled(_reasoning_share(report)),
+        ),
         "decode_token": _Definition(
             "decode_joules_per_token",
             "decode token",
@@ -100,17 +113,30 @@ def _definition(report: Metered, what: str) -> _Definition:
     return table[what]
 
 
-def share_by_tokens(report: Metered) -> float:
-    """The visual tokens' part of a prefill if every token of the prompt costs the same; NotResolved without counts."""
+def share_by_tokens(report: Metered) -> Share:
+    """The visual tokens' part of a prefill if every token that it computed costs the same; NotResolved without counts.
+
+    Of tokens that came from a cache it is not known which were visual, so their part lies between two bounds.
+    """
     tokens = report.tokens
     if tokens.visual_input is None or not tokens.prompt:
         raise NotResolved(
             "the visual share of prefill needs the token counts. Cure: give the counts with m.tokens(...)"
         )
-    return tokens.visual_input / tokens.prompt
+    cached = tokens.cached_input or 0
+    computed = tokens.prompt - cached
+    if computed <= 0:
+        raise NotResolved("all of the prompt came from a cache: no part of its prefill is for visual tokens alone")
+    least, most = max(0, tokens.visual_input - cached) / computed, min(tokens.visual_input, computed) / computed
+    if most - least > WIDEST_SHARE:
+        raise NotResolved(
+            f"{cached} of {tokens.prompt} prompt tokens came from a cache, and which of them were visual is not known: "
+            f"their share of prefill is {least:.0%} to {most:.0%}. Cure: images that the cache does not hold"
+        )
+    return least, most
 
 
-def share_by_flops(report: Metered) -> float:
+def share_by_flops(report: Metered) -> Share:
     """The visual tokens' part of a prefill's operations; NotResolved where a call's are not known."""
     known = [call.work for call in report.calls if call.work is not None]
     flops = sum(work.flops for work in known)
@@ -120,21 +146,37 @@ def share_by_flops(report: Metered) -> float:
             "the places of its visual tokens, all of them computed. Cure: run the model with transformers, without a "
             "cached prefix; the share by tokens stands"
         )
-    return sum(work.visual_flops for work in known) / flops
+    share = sum(work.visual_flops for work in known) / flops
+    return share, share
+
+
+def _reasoning_share(report: Metered) -> float:
+    """Of the tokens that decode makes those that reason, which come first: so the first token, prefill's, is theirs."""
+    reasoning, output, first = report.tokens.reasoning_output or 0, report.tokens.output or 0, report.requests
+    if output <= first:
+        raise NotResolved("there was no decode token")
+    return max(0, reasoning - first) / (output - first)
 
 
 def _visual_joules(
-    report: Metered, share: Callable[[Metered], float], domains: Sequence[Domain] | None, above_idle: bool
+    report: Metered, share: Callable[[Metered], Share], domains: Sequence[Domain] | None, above_idle: bool
 ) -> Energy:
     """vision_encode + projector + the visual tokens' share of prefill."""
-    visual = share(report)
+    least, most = share(report)
     encoders = [part.name for part in report.phases if part.name in (VISION_ENCODE, PROJECTOR)]
+    prefill = report.joules(PREFILL, domains, above_idle)
     parts = [report.joules(name, domains, above_idle) for name in encoders]
-    parts.append(report.joules(PREFILL, domains, above_idle).scaled(visual))
+    parts.append(prefill.scaled(least) if least == most else _between(prefill.scaled(least), prefill.scaled(most)))
     summed = total(parts)
     if summed is None:
         raise NotResolved("neither vision encode nor prefill was seen")
     return summed
+
+
+def _between(least: Energy, most: Energy) -> Energy:
+    """Bounds that hold both."""
+    edges_j = (*least.interval_j, *most.interval_j)
+    return Energy(None, (min(edges_j), max(edges_j)), most.method, most.gains_j)
 
 
 def _less(value: int | None, taken: int | None) -> int | None:

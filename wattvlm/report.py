@@ -276,6 +276,16 @@ class Report:
         return self.per("output_token")
 
     @property
+    def joules_per_answer_token(self) -> Energy:
+        """Joules of the whole call over output tokens that are no reasoning: what is read has paid for all."""
+        return self.per("answer_token")
+
+    @property
+    def joules_per_reasoning_token(self) -> Energy:
+        """Joules of reasoning's share of decode, by tokens, over reasoning tokens (accelerator, gross)."""
+        return self.per("reasoning_token")
+
+    @property
     def joules_per_total_token(self) -> Energy:
         """Joules of the whole call over prompt and output tokens (accelerator, gross)."""
         return self.per("total_token")

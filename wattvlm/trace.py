@@ -109,10 +109,11 @@ class Phase:
 class TokenCounts:
     """Tokens of one call over its whole batch; None where the count is not known.
 
-    text_input: prompt tokens that are not visual. visual_encoded: rows out of the vision encoder.
-    visual_input: visual tokens entering the language model. visual_kept: alive after pruning inside it.
-    cached_input: prompt tokens taken from a prefix cache. output: generated tokens, the end token included.
-    reasoning_output: those of them that are reasoning. how: field name -> how it was counted.
+    text_input, visual_input, audio_input: the prompt's tokens by what they stand for, computed or not; None of audio
+    where no model for it was seen. visual_encoded: rows out of the vision encoder. visual_kept: visual tokens alive
+    after pruning inside the language model. cached_input: those of the prompt's tokens, of any kind, that a prefix
+    cache held and that were not computed. output: generated tokens, the end token included. reasoning_output: those
+    of them that are reasoning, its tags included. how: field name -> how it was counted.
     """
 
     text_input: int | None = None
@@ -122,14 +123,22 @@ class TokenCounts:
     cached_input: int | None = None
     output: int | None = None
     reasoning_output: int | None = None
+    audio_input: int | None = None
     how: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
     def prompt(self) -> int | None:
-        """Text and visual tokens that enter the language model."""
+        """Text, visual and audio tokens that enter the language model."""
         if self.text_input is None or self.visual_input is None:
             return None
-        return self.text_input + self.visual_input
+        return self.text_input + self.visual_input + (self.audio_input or 0)
+
+    @property
+    def answer(self) -> int | None:
+        """Generated tokens that are not reasoning; None where either is not known."""
+        if self.output is None or self.reasoning_output is None:
+            return None
+        return self.output - self.reasoning_output
 
 
 COUNTED = tuple(each.name for each in fields(TokenCounts) if each.name != "how")

@@ -35,7 +35,7 @@ def report() -> Report:
         tuple(ScriptedPhase(name, NS_PER_S, {"gpu": joules}) for name, joules in PHASES_J.items()),
         between_w={"gpu": between_w},
         gap_ns=NS_PER_S,
-        tokens=TokenCounts(text_input=38, visual_input=391, output=96),
+        tokens=TokenCounts(text_input=38, visual_input=391, output=96, reasoning_output=60),
         images=1,
         decode_steps=95,
         work=PrefillWork(*work_of(LLAMA_7B, [(429, [(15, 406)])])),

@@ -19,8 +19,12 @@ _NAMES = {
     "joules_per_total_token": "any token",
     "joules_per_image_by_flops": "by FLOPs",
     "joules_per_visual_token_by_flops": "by FLOPs",
+    "joules_per_answer_token": "answer only",
+    "joules_per_reasoning_token": "reasoning only",
 }
-_SECOND = ("decode_joules_per_token", "joules_per_image_by_flops", "joules_per_visual_token_by_flops")
+_BY_FLOPS = ("joules_per_image_by_flops", "joules_per_visual_token_by_flops")
+_OF_REASONING = ("joules_per_answer_token", "joules_per_reasoning_token")
+_SECOND = ("decode_joules_per_token", *_BY_FLOPS, *_OF_REASONING)
 """Ratios that say more of the one above them."""
 _BRIEF = {
     "joules_per_request": "whole call",
@@ -28,6 +32,8 @@ _BRIEF = {
     "joules_per_visual_token": "encode + its prefill",
     "joules_per_prompt_token": "prefill",
     "joules_per_output_token": "whole call",
+    "joules_per_answer_token": "whole call",
+    "joules_per_reasoning_token": "its decode",
     "decode_joules_per_token": "decode",
     "joules_per_total_token": "whole call",
 }
@@ -38,6 +44,7 @@ _USES = {
     "joules_per_image_by_flops": _VISUAL,
     "joules_per_visual_token_by_flops": _VISUAL,
     "joules_per_prompt_token": (PREFILL,),
+    "joules_per_reasoning_token": (DECODE,),
     "decode_joules_per_token": (DECODE,),
 }
 """The phases whose joules a ratio is made of; any other is made of the whole call."""
@@ -46,7 +53,7 @@ _USES = {
 def ratio_table(report: Report, brief: bool) -> Table | None:
     """The ratios that this run could have; None without calls or joules. brief: what is divided in few words."""
     accelerator = report.accelerator
-    ratios = [ratio for ratio in report.ratios() if _is_shown(ratio, brief)]
+    ratios = [ratio for ratio in report.ratios() if _is_shown(report, ratio, brief)]
     if accelerator is None or not report.calls or not ratios:
         return None
     together = _together(report, accelerator)
@@ -62,16 +69,18 @@ def ratio_table(report: Report, brief: bool) -> Table | None:
     return Table(title, tuple(columns), tuple(rows), "what is divided")
 
 
-def _is_shown(ratio: Ratio, brief: bool) -> bool:
+def _is_shown(report: Report, ratio: Ratio, brief: bool) -> bool:
     """Whether a run could have it; a second way to share prefill only where it has a figure, and room."""
-    if ratio.name.endswith("_by_flops"):
+    if ratio.name in _BY_FLOPS:
         return ratio.energy is not None and not brief
+    if ratio.name in _OF_REASONING:
+        return bool(report.tokens.reasoning_output)
     return ratio.count is None or ratio.count > 0
 
 
 def uncounted(report: Report) -> Line:
     """Which ratios lack nothing but a count, and the cure; empty where all counts are known."""
-    without = [each for each in report.ratios() if each.count is None and not each.name.endswith("_by_flops")]
+    without = [each for each in report.ratios() if each.count is None and each.name not in (*_BY_FLOPS, *_OF_REASONING)]
     names = [_NAMES.get(ratio.name, ratio.label) for ratio in without]
     if not names or not report.calls or report.accelerator is None:
         return ()
@@ -148,7 +157,12 @@ def _details(report: Report, ratio: Ratio) -> str:
     if ratio.name == "joules_per_visual_token":
         counts = {"encoded": tokens.visual_encoded, "into the LLM": tokens.visual_input, "kept": tokens.visual_kept}
     elif ratio.name == "joules_per_prompt_token":
-        counts = {"visual": tokens.visual_input, "text": tokens.text_input, "from cache": tokens.cached_input}
+        counts = {
+            "visual": tokens.visual_input,
+            "text": tokens.text_input,
+            "audio": tokens.audio_input or None,
+            "from cache": tokens.cached_input,
+        }
     elif ratio.name == "joules_per_output_token" and tokens.reasoning_output:
         counts = {"of them reasoning": tokens.reasoning_output}
     written = {name: write_count(count / calls) for name, count in counts.items() if count is not None}

@@ -5,24 +5,21 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator
-from dataclasses import fields
 
 from wattvlm.renderers._text import legible
 from wattvlm.report import CallReport, Part, PartEnergy, Report
 from wattvlm.sensing import Domain
-from wattvlm.trace import TokenCounts
+from wattvlm.trace import COUNTED
 from wattvlm.units import NS_PER_S
 
 FORMAT = "csv"
 FILE_EXTENSION = ".csv"
 IS_BINARY = False
 
-_TOKENS = tuple(each.name for each in fields(TokenCounts) if each.name != "how")
-
 COLUMNS = (
     "call", "label", "runtime", "model", "ended", "start_s", "phase", "duration_s", "domain", "method", "energy_j",
     "low_j", "high_j", "gain_half_width_j", "one_sum_of", "ticks", "batch_size", "images", "decode_steps",
-    *(f"{name}_tokens" for name in _TOKENS),
+    *(f"{name}_tokens" for name in COUNTED),
 )  # fmt: skip
 """start_s: seconds after the block's start. energy_j: empty where the readings do not tell this phase's joules apart
 (low_j and high_j then bound it). one_sum_of: the phases that they tell only the sum of."""
@@ -56,7 +53,7 @@ def _rows(call: CallReport, origin_ns: int) -> Iterator[list[Value]]:
     parts = [*call.phases, call.between, call.total]
     names = [_text(text) for text in (call.label, call.runtime, call.model.name or call.model.class_name, call.ended)]
     counts: list[Value] = [call.batch_size, call.images, call.decode_steps]
-    counts += [getattr(call.tokens, name) for name in _TOKENS]
+    counts += [getattr(call.tokens, name) for name in COUNTED]
     for part in parts:
         start_ns = part.spans_ns[0][0] if part.spans_ns else call.start_ns if part is call.total else None
         start_s = None if start_ns is None else (start_ns - origin_ns) / NS_PER_S

@@ -15,7 +15,7 @@ from wattvlm.errors import ReportFormatError
 from wattvlm.renderers._joules import DOMAIN_TITLES
 from wattvlm.renderers._text import legible
 from wattvlm.report import CallReport, Part, PowerTrack, Report
-from wattvlm.trace import TokenCounts
+from wattvlm.trace import COUNTED, TokenCounts
 from wattvlm.units import NS_PER_US
 
 FORMAT = "perfetto"
@@ -24,8 +24,6 @@ IS_BINARY = False
 
 Event = dict[str, Any]
 Span = tuple[int, int]
-
-_TOKENS = ("text_input", "visual_encoded", "visual_input", "visual_kept", "cached_input", "output", "reasoning_output")
 
 
 def render(report: Report, torch_trace: Mapping[str, Any] | None = None) -> str:
@@ -167,7 +165,7 @@ def _call_facts(call: CallReport) -> dict[str, Any]:
 
 
 def _tokens(tokens: TokenCounts) -> dict[str, int | None]:
-    return {f"{name}_tokens": getattr(tokens, name) for name in _TOKENS}
+    return {f"{name}_tokens": getattr(tokens, name) for name in COUNTED}
 
 
 def _joules(part: Part) -> dict[str, Any]:

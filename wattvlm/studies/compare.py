@@ -20,7 +20,7 @@ from wattvlm.studies.expected import expected_of, expected_part, expected_ratio
 from wattvlm.units import NS_PER_S
 
 RATIOS = ("request", "image", "visual_token", "prompt_token", "output_token", "decode_token", "total_token")
-COUNTS = ("visual_encoded", "visual_input", "visual_kept", "text_input", "cached_input", "output")
+COUNTS = ("visual_encoded", "visual_input", "visual_kept", "text_input", "audio_input", "cached_input", "output")
 TIMES = {"ttft_s": "ttft_ns", "tpot_s": "tpot_ns", "latency_s": "duration_ns"}
 """Metrics of time by their one name, and the field of a call that has it."""
 

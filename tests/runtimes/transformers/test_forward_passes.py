@@ -129,6 +129,19 @@ def test_a_prompt_that_a_cache_holds_in_part_was_not_computed_in_that_part(tiny,
     assert [phase.name for phase in found.phases] == [PREFILL, DECODE]
 
 
+def test_a_cache_of_what_was_not_given_is_no_part_of_the_prompt(tiny, watched):
+    """forward takes the ids that come next; those of the cache were an earlier call's prompt."""
+    model = tiny("llama")
+    ids = model.inputs["input_ids"]
+    cache = hf.DynamicCache(config=model.model.config)
+    model.model(input_ids=ids[:, :5], past_key_values=cache)
+    watched.marks.clear()
+    copied = copy.deepcopy(cache)  # another cache, so that this is no step of a loop
+    model.model(input_ids=ids[:, 5:], past_key_values=copied)
+    tokens = watched.calls()[-1].tokens
+    assert (tokens.text_input, tokens.cached_input, tokens.prompt) == (3, None, 3)
+
+
 def test_an_image_that_a_cache_holds_is_not_encoded_again(tiny, generate, watched):
     """A second question about the same image: the cache of the first answer goes into the second call."""
     model = tiny("llava")

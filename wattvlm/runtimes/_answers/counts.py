@@ -81,9 +81,19 @@ def _input_counts(
     if visual is None or (prompt is not None and visual.value > prompt):
         return
     yield visual
-    if prompt is not None:
-        how = source if not visual.value else f"prompt tokens ({source}) less visual ones"
-        yield Count("text_input", prompt - visual.value, how)
+    audio = _audio(usage)
+    if audio is not None:
+        yield Count("audio_input", audio, source)
+    if prompt is not None and prompt >= visual.value + (audio or 0):
+        taken = " and ".join(kind for kind, count in (("visual", visual.value), ("audio", audio)) if count)
+        how = f"prompt tokens ({source}) less {taken} ones" if taken else source
+        yield Count("text_input", prompt - visual.value - (audio or 0), how)
+
+
+def _audio(usage: Mapping[str, Any]) -> int | None:
+    details = _details(usage)
+    told = _whole(mapping(details.get("multimodal_tokens")), "audio")
+    return told if told is not None else _whole(details, "audio_tokens")
 
 
 def _visual(asked: Asked | None, usage: Mapping[str, Any], files: ModelFiles | None) -> Count | None:

@@ -13,19 +13,19 @@ from wattvlm.trace import DECODE, PREFILL, PREPROCESS, Mark, MarkKind, ModelFact
 
 
 class LlamaCall:
-    """A call from its start to its last token. has_other_media: audio was computed too."""
+    """A call from its start to its last token."""
 
     def __init__(self, watching: Watching, given: Mapping[str, Any]) -> None:
         self._watching = watching
         self._call_id = next_call_id()
         self._lane = threading.get_ident()
-        self.has_other_media = False
         self._prefill_ns: int | None = None
         self._first_ns: int | None = None
         self._last_ns: int | None = None
         self._is_over = False
         self._computed = 0
         self._visual = 0
+        self._audio = 0
         self._images = 0
         self._prompt: int | None = None
         self._output = 0
@@ -47,6 +47,11 @@ class LlamaCall:
         self._prefill_starts()
         self._visual += tokens
         self._images += 1
+
+    def audio_starts(self, tokens: int) -> None:
+        """A sound, the only other thing that llama.cpp takes, is about to be encoded and its tokens computed."""
+        self._prefill_starts()
+        self._audio += tokens
 
     def generation_starts(self, tokens: Sequence[int]) -> None:
         """The whole prompt, as the model has it."""
@@ -84,9 +89,12 @@ class LlamaCall:
         self._count("output", self._output, "tokens as generate gave them")
         self._count("images", self._images, "images computed")
         self._count("visual_input", self._visual, "tokens of the images computed, by llama.cpp")
-        if self._prompt is not None and not self.has_other_media:
-            self._count("text_input", self._prompt - self._visual, "tokens of the prompt less visual ones")
-            cached = max(self._prompt - self._visual - self._computed, 0)
+        if self._audio:
+            self._count("audio_input", self._audio, "tokens of the sounds computed, by llama.cpp")
+        if self._prompt is not None:
+            text = self._prompt - self._visual - self._audio
+            self._count("text_input", text, "tokens of the prompt less those of media")
+            cached = max(text - self._computed, 0)
             self._count("cached_input", cached, "tokens of the prompt that were not computed")
 
     def _count(self, name: str, value: int, how: str) -> None:

@@ -50,7 +50,7 @@ def _image_starts(call: LlamaCall, module: Any, chunk: Any) -> None:
     if module.mtmd_input_chunk_get_type(chunk) == module.MTMD_INPUT_CHUNK_TYPE_IMAGE:
         call.image_starts(int(module.mtmd_input_chunk_get_n_tokens(chunk)))
     else:
-        call.has_other_media = True
+        call.audio_starts(int(module.mtmd_input_chunk_get_n_tokens(chunk)))
 
 
 def _asking(method: Method, watching: Watching) -> Method:

@@ -14,6 +14,7 @@ from wattvlm.runtimes.transformers.discovery import Part
 from wattvlm.runtimes.transformers.inputs import token_ids
 from wattvlm.runtimes.transformers.models import KnownModel, Piece
 from wattvlm.runtimes.transformers.pieces import PieceRuns
+from wattvlm.runtimes.transformers.reasoning import Tags
 from wattvlm.trace import DECODE, PREFILL, VISION_ENCODE, Mark, MarkKind, MarkSink
 
 RUNTIME_NAME: Final = "transformers"
@@ -40,6 +41,7 @@ class ObservedCall:
     is_announced = False
     started_ns = 0
     before: ObservedCall | None = None
+    tags: Tags | None = None
     prompt: Prompt | None = None
     visual_input: int | None = None
     first_mask: Any = None

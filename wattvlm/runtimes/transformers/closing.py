@@ -19,6 +19,7 @@ from wattvlm.runtimes.transformers.counting import (
     prompt_counts,
 )
 from wattvlm.runtimes.transformers.loose import is_tensor
+from wattvlm.runtimes.transformers.reasoning import new_ids, reasoning_count
 from wattvlm.runtimes.transformers.work import work_counts
 
 
@@ -48,9 +49,9 @@ def write_counts(call: ObservedCall) -> None:
     if call.prompt is not None and call.visual_input is not None:
         for each in work_counts(call, call.prompt, call.visual_input):
             call.count(now_ns, each.name, each.value, each.how)
-    output = _output(call) if call.is_complete else _output_so_far(call)
-    if output is not None:
-        call.count(now_ns, output.name, output.value, output.how)
+    counts = [_output(call), _reasoning(call)] if call.is_complete else [_output_so_far(call)]
+    for known in filter(None, counts):
+        call.count(now_ns, known.name, known.value, known.how)
     if call.stream is not None and call.stream.peak_memory_bytes is not None:
         peak_bytes = call.stream.peak_memory_bytes()
         call.count(now_ns, "peak_memory_bytes", peak_bytes, "torch's peak of allocated memory, of the process so far")
@@ -96,6 +97,7 @@ def _prompt(call: ObservedCall, ids: inputs.Rows | None) -> Prompt:
         padded_length=length,
         batch_size=call.prompts or 1,
         placeholders=call.known.placeholders,
+        audio_ids=call.known.audio_ids,
         vision_ran=_vision_ran(call),
         features=call.feature_rows if call.vision_marked or call.given_rows is not None else None,
         model_length=sum(call.first_lengths) or None,
@@ -110,7 +112,7 @@ def _token_counts(call: ObservedCall, prompt: Prompt) -> Iterator[Count]:
         yield Count("visual_encoded", call.rows_encoded, "rows out of the vision encoder")
     if call.waits:
         return
-    if call.cached_length and call.prompts:
+    if call.cached_length and call.prompts and _were_given(call, prompt):
         yield Count("cached_input", call.cached_length * call.prompts, "length of the cache that was given")
     visual: int | None = None
     for each in prompt_counts(prompt):
@@ -122,6 +124,15 @@ def _token_counts(call: ObservedCall, prompt: Prompt) -> Iterator[Count]:
     kept = kept or hidden_count(visual, *(inputs.host_rows(mask) for mask in call.masks))
     if kept is not None:
         yield kept
+
+
+def _were_given(call: ObservedCall, prompt: Prompt) -> bool:
+    """Whether the ids that were given hold those of the cache too; else these are none of this call's prompt."""
+    if call.ids is None:
+        return False
+    if prompt.model_length is None:  # generate takes the whole sequence, forward what comes next
+        return call.ticks_expected
+    return prompt.model_length <= int(call.ids.shape[1]) - call.cached_length
 
 
 def _vision_ran(call: ObservedCall) -> bool | None:
@@ -180,6 +191,20 @@ def _output(call: ObservedCall) -> Count | None:
     if not counts:
         return None
     return Count("output", sum(each.value for each in counts), counts[0].how)
+
+
+def _reasoning(call: ObservedCall) -> Count | None:
+    """Reasoning tokens in what generate returned, where the tokenizer is known and has tags for it."""
+    if call.tags is None or len(call.outcomes) != 1:
+        return None
+    ((result, prompt_length),) = call.outcomes
+    sequences = getattr(result, "sequences", result)
+    if not is_tensor(sequences) or len(sequences.shape) != 2:
+        return None
+    ends = inputs.id_set(inputs.generation_setting(call.given, call.model, "eos_token_id"))
+    rows = inputs.host_rows(sequences)
+    split = ((row[:prompt_length], new_ids(row[prompt_length:], ends)) for row in rows)
+    return reasoning_count(split, call.tags, knows_prompt=prompt_length > 1)
 
 
 def _output_so_far(call: ObservedCall) -> Count | None:

@@ -32,6 +32,7 @@ class Prompt:
     vision_ran: the vision side was seen running; None where it may have run unseen. features: rows that it gave to
     the language model. model_length: positions a row at the language model's first block. cross_attention: it attends
     to features beside its sequence. into_language_model: False for models that never put features into one.
+    audio_ids: token ids that stand for sound.
     embedded: ids that went through the token embedding before the language model began, or None where that is unseen.
     """
 
@@ -45,6 +46,7 @@ class Prompt:
     cross_attention: bool = False
     into_language_model: bool = True
     embedded: int | None = None
+    audio_ids: Collection[int] = ()
 
 
 def prompt_counts(prompt: Prompt) -> Iterator[Count]:
@@ -52,7 +54,10 @@ def prompt_counts(prompt: Prompt) -> Iterator[Count]:
     if prompt.ids is None:
         yield from _by_embeddings(prompt)
         return
-    text = sum(len(row) for row in prompt.ids)
+    audio = sum(_occurrences(row, prompt.audio_ids) for row in prompt.ids)
+    if prompt.audio_ids:
+        yield Count("audio_input", audio, "placeholders of sound")
+    text = sum(len(row) for row in prompt.ids) - audio
     if not prompt.into_language_model:
         yield Count("text_input", text, "token ids without padding")
         return

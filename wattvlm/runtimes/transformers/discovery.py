@@ -175,9 +175,8 @@ def _vision_parts(
             continue
         if tree.paths[parent] == tree.parent(blocks_path) and path in lists and _attends_across(path, tree):
             continue  # layers that stand between those of the language model
-        name = path.rpartition(".")[2].lower()
         is_head = tree.modules[position] is head or _last_width(path, tree) == vocabulary
-        is_other = is_head or any(word in name for word in _NOT_VISION_NAMES)
+        is_other = is_head or _is_not_vision(path)
         holds_tokens = any(is_below(token, path) for token in token_paths) or _holds_vocabulary(path, tree, vocabulary)
         if is_other or holds_tokens or not any(module._parameters for module in tree.under(path)):
             continue
@@ -196,10 +195,16 @@ def _vision_parts(
 
 
 def _callable(path: str, tree: ModuleTree) -> list[str]:
-    """The module itself, or what it holds if it is a mere list, which nothing ever calls."""
-    if type(tree.at(path)).__name__ not in _MERE_LISTS:
+    """The module itself; of a mere list, which nothing ever calls, and of what holds sound too, what is in it."""
+    children = tree.children(path)
+    own = [child for child in children if not _is_not_vision(child)]
+    if type(tree.at(path)).__name__ not in _MERE_LISTS and own == children:
         return [path]
-    return [each for child in tree.children(path) for each in _callable(child, tree)]
+    return [each for child in own for each in _callable(child, tree)]
+
+
+def _is_not_vision(path: str) -> bool:
+    return any(word in path.rpartition(".")[2].lower() for word in _NOT_VISION_NAMES)
 
 
 def pieces_of(path: str, tree: ModuleTree, depth: int = 0) -> list[str]:

@@ -22,6 +22,9 @@ _PLACEHOLDER_NAME = re.compile(
 )
 
 
+_SOUND_NAME = re.compile(r"^(audio|speech|input_audio|audio_pad)_token_(id|index)$")
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """One module of a model: its path, the position of its parent among the places, its name there, and itself.
@@ -60,6 +63,7 @@ class KnownModel:
     facts_json: str
     device: str
     placeholders: frozenset[int]
+    audio_ids: frozenset[int]
     places: tuple[Place, ...]
     on_path: frozenset[int]
     language_id: int | None
@@ -129,7 +133,8 @@ def _learn(root: Any) -> KnownModel:
         layout,
         facts.to_json(),
         facts.device.partition(",")[0],
-        frozenset(token for path in on_path for token in _placeholders(tree.at(path))),
+        frozenset(token for path in on_path for token in _ids_named(tree.at(path), _PLACEHOLDER_NAME)),
+        frozenset(token for path in on_path for token in _ids_named(tree.at(path), _SOUND_NAME)),
         tuple(places),
         on_path=frozenset(id(tree.at(path)) for path in on_path),
         language_id=id(tree.at(language)) if language and follows and not spliced_inside else None,
@@ -176,15 +181,19 @@ def _tells(module: Any) -> bool:
     return hasattr(class_of(module).__call__, SEES_CALLS)
 
 
-def _placeholders(root: Any) -> frozenset[int]:
-    """Token ids that the config says stand for visual features."""
+def _ids_named(root: Any, name_of_id: re.Pattern[str]) -> frozenset[int]:
+    """Token ids that the config gives under such a name."""
     config: Any = getattr(root, "config", None)
-    owners: Sequence[Any] = [root, config, getattr(config, "vision_config", None), getattr(config, "text_config", None)]
+    owners: Sequence[Any] = [
+        root,
+        config,
+        getattr(config, "vision_config", None),
+        getattr(config, "text_config", None),
+        getattr(config, "audio_config", None),
+    ]
     found: set[int] = set()
     for owner in owners:
         found.update(
-            value
-            for name, value in entries_of(owner).items()
-            if _PLACEHOLDER_NAME.match(name) and isinstance(value, int)
+            value for name, value in entries_of(owner).items() if name_of_id.match(name) and isinstance(value, int)
         )
     return frozenset(found)

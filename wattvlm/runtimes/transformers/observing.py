@@ -25,6 +25,7 @@ from wattvlm.runtimes.transformers.loops import OpenLoops
 from wattvlm.runtimes.transformers.loose import is_module
 from wattvlm.runtimes.transformers.models import SEES_CALLS, ModelMemory
 from wattvlm.runtimes.transformers.pending import PendingCalls
+from wattvlm.runtimes.transformers.reasoning import SeenTokenizers
 from wattvlm.runtimes.transformers.tree import ModuleTree
 from wattvlm.runtimes.transformers.waiting import SuspendedCalls
 from wattvlm.trace import Mark, MarkSink
@@ -49,6 +50,7 @@ class Observer:
         self._pending = PendingCalls()
         self._suspended = SuspendedCalls()
         self._faults: set[str] = set()
+        self.tokenizers = SeenTokenizers()
         self._is_compiling: Callable[[], bool] | None = None
 
     def wrap_generate(self, method: Method, *, is_standard: bool = False) -> Method:
@@ -310,6 +312,7 @@ class Observer:
         try:
             call.is_complete = error is None
             call.end(_ending(error), now_ns)
+            call.tags = self.tokenizers.tags(call.given)
             self._pending.add(call)
         except Exception as fault:
             self.fault(call, fault)

@@ -15,11 +15,15 @@ _inside: ContextVar[bool] = ContextVar("wattvlm_preprocess", default=False)
 
 
 def wrap_processor(
-    method: Callable[..., Any], sink: MarkSink, does_work: Callable[[Mapping[str, Any]], bool] | None = None
+    method: Callable[..., Any],
+    sink: MarkSink,
+    note: Callable[[Any], None],
+    does_work: Callable[[Mapping[str, Any]], bool] | None = None,
 ) -> Callable[..., Any]:
     """A processor's method that marks one phase; a processor inside another is part of it.
 
-    does_work: whether a call with these keyword arguments preprocesses at all; None is always.
+    note: is given the processor. does_work: whether a call with these keyword arguments preprocesses at all; None is
+    always.
     """
 
     def mark(kind: MarkKind) -> None:
@@ -30,6 +34,7 @@ def wrap_processor(
         if _inside.get() or (does_work is not None and not does_work(kwargs)):
             return method(self_, *args, **kwargs)
         token = _inside.set(True)
+        note(self_)
         mark("phase_start")
         try:
             return method(self_, *args, **kwargs)

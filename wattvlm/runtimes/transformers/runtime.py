@@ -141,12 +141,13 @@ class TransformersRuntime:
         self._patches.replace(model, "__call__", self._followed().wrap_call(model.__call__))
 
     def _on_processing(self, module: Any) -> None:
-        wrap = functools.partial(wrap_processor, sink=self._emit)
-        wrap_template = functools.partial(wrap_processor, sink=self._emit, does_work=template_does_work)
+        note = self._shielded(self._followed().tokenizers.note)
+        wrap = functools.partial(wrap_processor, sink=self._emit, note=note)
+        wrap_template = functools.partial(wrap, does_work=template_does_work)
         self._patches.wrap_methods(module.ProcessorMixin, {"__call__": wrap, "apply_chat_template": wrap_template})
 
     def _on_image_processing(self, module: Any) -> None:
-        wrap = functools.partial(wrap_processor, sink=self._emit)
+        wrap = functools.partial(wrap_processor, sink=self._emit, note=lambda processor: None)
         self._patches.wrap_methods(module.BaseImageProcessor, {"__call__": wrap, "preprocess": wrap})
 
     def _followed(self) -> Observer:

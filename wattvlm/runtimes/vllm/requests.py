@@ -47,16 +47,18 @@ class Request:
         """Prompt tokens as the engine gets them, with a place for each visual one."""
         features = list(request.mm_features or ())
         kinds = [str(feature.modality).partition("_")[0] for feature in features]
-        visual = sum(
-            _embeddings(feature.mm_position) for feature, kind in zip(features, kinds) if kind in ("image", "video")
-        )
+        places = [(kind, _embeddings(feature.mm_position)) for feature, kind in zip(features, kinds)]
+        visual = sum(tokens for kind, tokens in places if kind in ("image", "video"))
+        audio = sum(tokens for kind, tokens in places if kind == "audio")
         self._count("visual_input", visual, "places of images and videos in the prompt, as vLLM lays them out")
         if "video" not in kinds:
             self._count("images", kinds.count("image"), "images of the prompt")
         self._count("batch_size", 1, "one prompt a request")
         ids = request.prompt_token_ids
-        if ids is not None and "audio" not in kinds:
-            self._count("text_input", len(ids) - visual, "prompt tokens of the engine less visual ones")
+        if audio:
+            self._count("audio_input", audio, "places of sounds in the prompt, as vLLM lays them out")
+        if ids is not None:
+            self._count("text_input", len(ids) - visual - audio, "prompt tokens of the engine less those of media")
 
     def step(self, output: Any, stamp_ns: int) -> None:
         """A step of the engine has given tokens of one of the sequences."""
