@@ -89,3 +89,13 @@ def test_powers_that_are_far_from_even_keep_the_bounds_of_any_curve():
     assert not any("one power inside each phase" in note for note in report.notes)
     low_j, high_j = report.phase("prefill").energies["gpu"].bounds_j
     assert low_j <= 25.0 <= high_j
+
+
+@pytest.mark.parametrize("seed", range(1, 4))
+def test_reads_in_step_with_ticks_that_nobody_stamps_do_not_make_bounds_too_narrow(seed):
+    sensor = power_field(seed, stamped=False, jitter_ns=0)
+    played = simulate(Script(phases=phases(45, 600.0), calls=1), [sensor], seed)
+    found = analyze(hidden(played.recording, MS)).phase("prefill").energies["gpu"]
+    truth_j = played.truth_j["gpu"][0]["prefill"]
+    assert found.bounds_j[0] <= truth_j <= found.bounds_j[1]
+    assert found.bounds_j[1] - found.bounds_j[0] < 0.5 * 700.0 * 0.045

@@ -20,6 +20,9 @@ from wattvlm.attribution.windows import Stretches
 from wattvlm.recording import Recording
 from wattvlm.units import NS_PER_MS, S_PER_NS, format_ns
 
+FEWEST_ROWS = 8
+"""With fewer updates than this nothing is tried; how many more than unknowns are needed is another matter."""
+
 MOST_SLACK_NS = NS_PER_MS
 """Where a boundary is said to be off by more on its own, readings do not tell whose joules are beside it."""
 
@@ -87,7 +90,7 @@ def few_calls(
 
 
 def _fitted(curve: PowerCurve, timeline: Timeline, between: str, recording: Recording) -> _Fitted | None:
-    updates = usable_updates(curve, timeline, recording.readings[curve.channel.name])
+    updates = usable_updates(curve, timeline, recording.readings[curve.channel.name], FEWEST_ROWS)
     if updates is None:
         return None
     columns = columns_of(timeline, between, curve.limit_w, curve.origin_ns)

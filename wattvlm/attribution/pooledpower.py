@@ -94,7 +94,7 @@ def power_draws(
 
     idle_rows: rows of time in which no phase runs.
     """
-    updates = usable_updates(curve, timeline, readings)
+    updates = usable_updates(curve, timeline, readings, FEWEST_ROWS)
     if updates is None or (curve.channel.window_ns is None and _is_in_step(updates, timeline, curve.origin_ns)):
         return None
     idle = np.isin(np.arange(len(timeline.kinds)), [*idle_rows, *range(timeline.rows, len(timeline.kinds))])
@@ -114,13 +114,13 @@ def power_draws(
     return PowerDraws(_mixed(found, kept, np.random.default_rng(seed)), words)
 
 
-def usable_updates(curve: PowerCurve, timeline: Timeline, readings: Readings) -> Updates | None:
-    """The updates that saw the calls and nothing before the block; None where these are too few for that."""
+def usable_updates(curve: PowerCurve, timeline: Timeline, readings: Readings, fewest: int) -> Updates | None:
+    """The updates that saw the calls and nothing before the block; None where these are fewer than that."""
     updates = updates_of(readings, curve.origin_ns)
-    if updates is None or len(updates) < FEWEST_ROWS or not _covers(updates, timeline, curve.origin_ns):
+    if updates is None or len(updates) < fewest or not _covers(updates, timeline, curve.origin_ns):
         return None
     updates = _of_the_block(updates, timeline, curve.origin_ns)
-    return updates if len(updates) >= FEWEST_ROWS else None
+    return updates if len(updates) >= fewest else None
 
 
 def _of_the_block(updates: Updates, timeline: Timeline, origin_ns: int) -> Updates:

@@ -25,7 +25,10 @@ from wattvlm.attribution.ticks import Floats
 from wattvlm.attribution.updates import Updates
 
 LARGEST_LAG_S = 0.008
-"""Marks, stamps and windows are off against each other by up to this."""
+"""Marks, stamps and windows are off against each other by up to this, and by what ticks may all be off together."""
+
+SURE_STRETCH_S = 20e-6
+"""Where the first and the last tick may be off against each other by less than this, the period is known."""
 
 CELL_S = 0.0005
 """The lag is linear in cells of this width to either side of their middle."""
@@ -73,20 +76,21 @@ class _Place:
 
 @dataclass(frozen=True, slots=True)
 class _Cell:
-    """A place and the fit of powers, lag and window in it."""
+    """A place and the fit of powers, lag, window and period in it. scale: which of the unknowns is the window's."""
 
     place: _Place
     fit: BoundedFit
+    scale: int | None = None
 
     @property
     def found(self) -> _Place:
         """The place that the fit points at."""
         size = len(self.place.unknown_w)
-        off_s, *scale = (float(each) for each in self.fit.best[size:])
-        response = self.place.response.scaled(1.0 + scale[0]) if scale else self.place.response
-        return replace(
-            self.place, response=response, lag_s=self.place.lag_s + off_s, unknown_w=self.fit.best[:size]
-        )  # fmt: skip
+        response = self.place.response
+        if self.scale is not None:
+            response = response.scaled(1.0 + float(self.fit.best[self.scale]))
+        lag_s = self.place.lag_s + float(self.fit.best[size])
+        return replace(self.place, response=response, lag_s=lag_s, unknown_w=self.fit.best[:size])
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +103,19 @@ class ProfileProblem:
     is_known: bool
 
     def solved(self, responses: Sequence[Response]) -> Profile | None:
-        """All solutions that fit; None where there are too few readings, or none fits with even powers."""
-        spare = len(self.updates) - self._powers - (1 if self.is_known else 2)
+        """All solutions that fit; None where there are too few readings, or none fits with even powers.
+
+        Where the period is unsure all is made linear around the likeliest one, once this is known.
+        """
+        found = self._solved(responses)
+        if found is None or self._is_sure:
+            return found
+        longer = float(found.cells[0].fit.best[-1])
+        time_s = self.updates.time_s + longer * self._from_middle_s
+        return replace(self, updates=replace(self.updates, time_s=time_s))._solved(found.responses)
+
+    def _solved(self, responses: Sequence[Response]) -> Profile | None:
+        spare = len(self.updates) - self._powers - 1 - len(self._extra_ends)
         if spare < FEWEST_SPARE:
             return None
         swing_w = float(np.ptp(self.updates.value))
@@ -114,7 +129,7 @@ class ProfileProblem:
         cells = [cell for each in refined for cell in self._cells(_least(each).found, noise_w2)]
         best = _least(cells)
         threshold = best.fit.misfit + max(best.fit.misfit / spare, 1.0) * t_95(spare) ** 2
-        fitting = [cell for cell in cells if cell.fit.misfit <= threshold]
+        fitting = sorted((cell for cell in cells if cell.fit.misfit <= threshold), key=lambda cell: cell.fit.misfit)
         if self._off_w(best, noise_w2) > LARGEST_MISFIT_FRACTION * swing_w or not self._is_told(fitting):
             return None
         usual = [(self._usual_fit(cell.place, noise_w2), cell.fit) for cell in fitting]
@@ -125,19 +140,39 @@ class ProfileProblem:
     def _powers(self) -> int:
         return len(self.columns.low_w)
 
+    @property
+    def _largest_lag_s(self) -> float:
+        return LARGEST_LAG_S + self.updates.shift_s
+
+    @property
+    def _from_middle_s(self) -> Floats:
+        """How much later than the middle one each tick is."""
+        return self.updates.time_s - float(np.mean(self.updates.time_s[[0, -1]]))
+
+    @property
+    def _extra_ends(self) -> list[float]:
+        """How far the window and the period may be off, where they may."""
+        ends = [] if self.is_known else [LARGEST_SCALE]
+        return ends if self._is_sure else [*ends, self.updates.stretch]
+
+    @property
+    def _is_sure(self) -> bool:
+        """Whether the period is known well enough."""
+        return self.updates.stretch * float(np.max(self._from_middle_s)) < SURE_STRETCH_S
+
     def _is_told(self, fitting: Sequence[_Cell]) -> bool:
         """False where only a lag at the end of what is possible fits, or where a short memory does that nobody states.
 
         Which moments a window shorter than its period saw, one call cannot tell from what they drew.
         """
-        if all(abs(cell.found.lag_s) > LARGEST_LAG_S - CELL_S for cell in fitting):
+        if all(abs(cell.found.lag_s) > self._largest_lag_s - CELL_S for cell in fitting):
             return False
         least_s = LEAST_PERIODS * float(np.median(np.diff(self.updates.time_s)))
         return self.is_known or all(cell.place.response.reach_s >= least_s for cell in fitting)
 
     def _started(self, response: Response, noise_w2: Floats) -> _Cell:
         """The lag that fits a response best."""
-        lags = np.arange(-LARGEST_LAG_S, LARGEST_LAG_S + CELL_S, 4 * CELL_S)
+        lags = np.arange(-self._largest_lag_s, self._largest_lag_s + CELL_S, 4 * CELL_S)
         places = [_Place(response, float(lag_s), CELL_S, np.zeros(self._powers)) for lag_s in lags]
         return _least([_Cell(place, self._fit_of_powers(place, noise_w2)) for place in places])
 
@@ -147,7 +182,8 @@ class ProfileProblem:
         for _ in range(STEPS):
             cell = self.fitted(replace(place, reach_s=2 * CELL_S), noise_w2, FAR_SCALE)
             place = cell.found
-            place = replace(place, lag_s=max(-LARGEST_LAG_S, min(place.lag_s, LARGEST_LAG_S)))
+            most_s = self._largest_lag_s
+            place = replace(place, lag_s=max(-most_s, min(place.lag_s, most_s)))
         return cell
 
     def _refined(self, cell: _Cell, noise_w2: Floats) -> list[_Cell]:
@@ -165,8 +201,9 @@ class ProfileProblem:
         times_s = np.concatenate([self.columns.start_s, self.columns.end_s[-1:]])
         ages_s = self.updates.time_s[:, None] - times_s
         meet_s = np.ravel(np.stack([ages_s, ages_s - near.response.reach_s]))
-        meet_s = meet_s[np.abs(meet_s) < LARGEST_LAG_S]
-        even_s = np.arange(-LARGEST_LAG_S, LARGEST_LAG_S + CELL_S, 2 * CELL_S)
+        most_s = self._largest_lag_s
+        meet_s = meet_s[np.abs(meet_s) < most_s]
+        even_s = np.arange(-most_s, most_s + CELL_S, 2 * CELL_S)
         ends_s = np.unique(np.concatenate([even_s, meet_s]))
         ends_s = ends_s[np.concatenate([[True], np.diff(ends_s) > NARROWEST_S])]
         return [
@@ -182,7 +219,9 @@ class ProfileProblem:
 
     def fitted(self, place: _Place, noise_w2: Floats, scale: float = LARGEST_SCALE) -> _Cell:
         """The fit of powers, lag and window in a cell, linear around the place's powers."""
-        return _Cell(place, bounded_fit(*self._linear(place, noise_w2, scale)))
+        return _Cell(
+            place, bounded_fit(*self._linear(place, noise_w2, scale)), None if self.is_known else self._powers + 1
+        )
 
     def _fit_of_powers(self, place: _Place, noise_w2: Floats) -> BoundedFit:
         root_w = np.sqrt(noise_w2)
@@ -194,17 +233,20 @@ class ProfileProblem:
         design, values, low, high = self._linear(place, noise_w2, LARGEST_SCALE)
         usual = np.zeros((len(self.columns.usual) + 1, design.shape[1]))
         usual[:-1, : self._powers] = self.columns.usual
-        usual[-1, self._powers] = 1.0 / USUAL_LAG_S
+        usual_s = float(np.hypot(USUAL_LAG_S, self.updates.shift_s))
+        usual[-1, self._powers] = 1.0 / usual_s
         wanted = np.zeros(len(usual))
-        wanted[-1] = -place.lag_s / USUAL_LAG_S
+        wanted[-1] = -place.lag_s / usual_s
         return bounded_fit(np.concatenate([design, usual]), np.concatenate([values, wanted]), low, high)
 
     def _linear(self, place: _Place, noise_w2: Floats, scale: float) -> tuple[Floats, Floats, Floats, Floats]:
         """(design, values, low, high) of powers, lag and window around a place, rows in sigmas."""
-        extra, ends = [self._by_lag(place)], [place.reach_s]
+        extra, ends = [self._by_lag(place)], [place.reach_s, *self._extra_ends]
         if not self.is_known:
             extra.append(self._by_scale(place))
-            ends.append(scale)
+            ends[1] = scale
+        if len(extra) < len(ends):
+            extra.append(-self._from_middle_s * extra[0])
         design = self.columns.weights(place.response, self._tick_s(place))
         root_w = np.sqrt(noise_w2)
         full: Floats = np.concatenate([design, np.stack(extra, axis=1)], axis=1) / root_w[:, None]

@@ -15,7 +15,8 @@ from wattvlm.clock import Clock
 from wattvlm.errors import ProbeError, ProbeRetry
 from wattvlm.sampling.conditions import ConditionPlan, ConditionSink
 from wattvlm.sampling.pace import FAST_PERIOD_NS, FastPace, LearningPace, Pace
-from wattvlm.sensing import Channel, EnergyReading, Probe, Reading
+from wattvlm.sampling.ticksearch import TickSearch
+from wattvlm.sensing import Channel, EnergyReading, PowerReading, Probe, Reading
 from wattvlm.units import NS_PER_MS, NS_PER_S
 
 UNCHANGED_EVERY_NS = NS_PER_S
@@ -145,7 +146,9 @@ def _energy(reading: EnergyReading, unchanged_at_ns: int) -> EnergyReading:
 
 
 class PowerPlan:
-    """A power: read twice a period (a model ten times a second); of stamped readings, each is kept once.
+    """A power: read twice a period (a model ten times a second), once of these where its tick is thought to be.
+
+    Of stamped readings, each is kept once.
 
     Where the driver keeps a buffer, one read gives many: it is read once in two of them.
     """
@@ -158,6 +161,7 @@ class PowerPlan:
             self._every_ns = max(self._every_ns, channel.read_every_ns)
         self._name = channel.name
         self._sink = sink
+        self._search = None if is_model or 2 * self._every_ns != period_ns else TickSearch(period_ns, now_ns)
         self._stored_at_ns = -1
         self.late_after_ns: int | None = None
         self.due_ns = now_ns
@@ -171,6 +175,9 @@ class PowerPlan:
         self._tell_overwritten(newer)
         if newer:
             self._stored_at_ns = newer[-1].time_ns
+        if self._search is not None and not is_stamped and len(readings) == 1 and isinstance(readings[0], PowerReading):
+            self.due_ns = max(self._search.due_after(end_ns, readings[0].power_w), end_ns + _LEAST_PAUSE_NS)
+            return newer
         every_ns = max(self._every_ns, _BUFFER_EVERY_NS) if len(readings) > 1 else self._every_ns
         self.due_ns = max(self.due_ns + every_ns, end_ns + every_ns // 2)
         return newer
