@@ -1,6 +1,6 @@
 """Joules of a prefill by wattvlm and by other meters: the same calls in real time, a virtual GPU for each meter.
 
-    python -m benchmarks beside_peers --keep runs            the tables of docs/accuracy.md (half an hour)
+    python -m benchmarks beside_peers --keep runs            the tables of docs/accuracy.md (an hour)
     python -m benchmarks beside_peers --sessions 4 --sensor counter-100ms --phase 45
     python -m benchmarks beside_peers --keep runs --again    the same runs, our recordings analyzed again
 
@@ -29,7 +29,7 @@ from wattvlm.recording import Recording
 from wattvlm.trace import PREFILL
 
 CELLS = (("counter-100ms", 45), ("counter-100ms", 120), ("counter-20ms", 45), ("counter-20ms", 120),
-         ("mean-1s", 45), ("part-25ms", 45))  # fmt: skip
+         ("mean-1s", 45), ("mean-1s", 120), ("part-25ms", 45))  # fmt: skip
 CALLS = (1, 20)
 NOTHING = "nothing"
 NOTE = "Virtual hardware in real time; no figure is from a real board."

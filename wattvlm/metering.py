@@ -163,7 +163,8 @@ class Meter:
         _WATCH.settle()
         end_ns = self._end_ns if self._end_ns is not None else monotonic_ns()
         if self._end_ns is not None:
-            self._sampler.wait_past(end_ns + IDLE_TO_SEE_NS, IDLE_TO_SEE_NS + TICKS_TO_WAIT_NS)
+            after_ns = max(IDLE_TO_SEE_NS, self._sampler.remembers_ns)
+            self._sampler.wait_past(end_ns + after_ns, after_ns + TICKS_TO_WAIT_NS)
         recording = self._sampler.recording(self._start_ns, end_ns, meter_id=self._id)
         return recording.with_calibrations(self._calibrations)
 
@@ -172,7 +173,8 @@ class Meter:
         """The block's Report; inside the block, the report so far.
 
         The first time after the block it waits for the next tick of each sensor and a moment of quiet (0.75 s at
-        most, nothing when asked later than that); after that it is kept.
+        most, nothing when asked later than that), and where a board has no counter but a mean of power over a second
+        until the block has left that (1.25 s at most); after that it is kept.
         """
         if self._report is not None:
             return self._report

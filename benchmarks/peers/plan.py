@@ -13,6 +13,9 @@ LIMIT_W = 700.0
 BETWEEN_W = 110.0
 IDLE_W = 70.0
 VARIATION = 0.03
+REST_NS = 1500 * NS_PER_MS
+"""Before each session, so that a mean over 1 s shows the calls of one session at a time."""
+
 CALL_LATENCY_NS = 150 * NS_PER_US
 """What one NVML call takes: 0.15-0.4 ms was reported of real boards."""
 
@@ -25,15 +28,16 @@ class Sensor:
     settings: dict[str, Any] = field(hash=False)
 
 
+_NO_COUNTER = {"has_counter": False, "has_fields": False, "power_noise_w": 0.05}
+"""Readings of boards change at each update, even at idle; these by at most so much."""
+
 SENSORS = {
     "counter-100ms": Sensor(
         "counter, 100 ms", {"counter_period_ns": 100 * NS_PER_MS, "counter_jitter_ns": 2 * NS_PER_MS}
     ),
     "counter-20ms": Sensor("counter, 20 ms", {"counter_period_ns": 20 * NS_PER_MS, "counter_jitter_ns": NS_PER_MS}),
-    "mean-1s": Sensor("no counter, 1 s mean each 100 ms", {"has_counter": False, "has_fields": False}),
-    "part-25ms": Sensor(
-        "no counter, 25 of each 100 ms", {"has_counter": False, "has_fields": False, "usage": "instant"}
-    ),
+    "mean-1s": Sensor("no counter, 1 s mean each 100 ms", {**_NO_COUNTER}),
+    "part-25ms": Sensor("no counter, 25 of each 100 ms", {**_NO_COUNTER, "usage": "instant"}),
 }
 
 
@@ -52,6 +56,7 @@ def _session(prefill_ms: int, calls: int, seed: int) -> dict[str, Any]:
     lengths_ms = {VISION_ENCODE: min(prefill_ms, 120), PREFILL: prefill_ms, DECODE: min(prefill_ms, 400)}
     return {
         "seed": f"n{calls}-{seed}",
+        "rest_ns": REST_NS,
         "calls": [
             {
                 "pause_ns": round(chance.uniform(30.0, 130.0) * NS_PER_MS),

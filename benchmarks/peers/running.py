@@ -88,7 +88,9 @@ def read_again(name: str, folder: Path) -> Run:
 def length_s(sessions: Sequence[Mapping[str, Any]]) -> float:
     """How long a plan takes in seconds, the waiting of our own reports included."""
     total_s: float = sum(
-        1.0 + sum(call["pause_ns"] + sum(phase[1] for phase in call["phases"]) for call in session["calls"]) * 1e-9
+        1.0
+        + session["rest_ns"] * 1e-9
+        + sum(call["pause_ns"] + sum(phase[1] for phase in call["phases"]) for call in session["calls"]) * 1e-9
         for session in sessions
     )
     return total_s

@@ -19,9 +19,9 @@ def test_all_meters_are_given_the_same_calls():
     assert [name for name, _, _ in phases[:3]] == ["vision_encode", "prefill", "decode"]
 
 
-def test_a_plan_takes_its_pauses_its_phases_and_a_second_for_the_report():
+def test_a_plan_takes_its_rest_its_pauses_its_phases_and_a_second_for_the_report():
     (session,) = sessions(100, 1, 1)
-    assert length_s([session]) == pytest.approx(1.3 + session["calls"][0]["pause_ns"] / 1e9)
+    assert length_s([session]) == pytest.approx(2.8 + session["calls"][0]["pause_ns"] / 1e9)
 
 
 @needs_library

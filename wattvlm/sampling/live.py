@@ -8,10 +8,13 @@ from typing import Any
 from wattvlm.sampling.journal import read_from, segments
 from wattvlm.sampling.records import ENERGY, GAP, POWER, SAMPLE_BYTES, decode_sample
 from wattvlm.sampling.sensor_log import read_log
-from wattvlm.units import NS_PER_MS
+from wattvlm.units import NS_PER_MS, NS_PER_S
 
 _UNKNOWN_PERIOD_NS = 100 * NS_PER_MS
 _SLACK_NS = 20 * NS_PER_MS
+_LONGEST_WINDOW_NS = NS_PER_S
+"""What a power is averaged over at most where nobody states it: NVML's mean on Ampere and later."""
+
 _TAIL_BYTES = 2048 * SAMPLE_BYTES
 
 
@@ -27,6 +30,8 @@ class LiveView:
         self._latest_ns: dict[int, int] = {}
         self._periods_ns: dict[int, int] = {}
         self._models: set[int] = set()
+        self._counted: set[str] = set()
+        self._remembers_ns: dict[str, int] = {}
         self._learned: dict[str, tuple[int | None, str]] = {}
         self._settled = False
 
@@ -59,6 +64,11 @@ class LiveView:
             for index, period_ns in self._periods_ns.items()
         )
 
+    def remembers_ns(self) -> int:
+        """The longest window over which a power may be averaged that stands for a board, as no counter does; else 0."""
+        self._look_at_log()
+        return max((own for board, own in self._remembers_ns.items() if board not in self._counted), default=0)
+
     def _look(self) -> None:
         self._look_at_log()
         self._look_at_readings()
@@ -85,6 +95,7 @@ class LiveView:
                 if each["channel"]["method"] == "model":
                     self._models.add(index)
                 self._periods_ns[index] = each["channel"]["update_period_ns"] or _UNKNOWN_PERIOD_NS
+                self._heed_memory(each["channel"])
         elif what == "learned":
             self._learned[entry["channel"]] = entry["period_ns"], entry["how"]
             if entry["period_ns"] and entry["channel"] in indices:
@@ -93,6 +104,14 @@ class LiveView:
             self._periods_ns.pop(indices.get(entry["channel"], -1), None)
         elif what == "settled":
             self._settled = True
+
+    def _heed_memory(self, channel: dict[str, Any]) -> None:
+        board = channel["name"].split("/", 1)[0]
+        if channel["method"] == "counter":
+            self._counted.add(board)
+        elif channel["method"] == "power":
+            window_ns = _LONGEST_WINDOW_NS if channel["window_ns"] is None else channel["window_ns"]
+            self._remembers_ns[board] = max(window_ns, self._remembers_ns.get(board, 0))
 
     def _look_at_readings(self) -> None:
         for number, path in segments(self._folder, f"readings-{self._generation}"):

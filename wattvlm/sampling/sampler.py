@@ -245,6 +245,12 @@ class Sampler:
             self._clock.sleep_ns(_LOOK_EVERY_NS)
         return False
 
+    @property
+    def remembers_ns(self) -> int:
+        """How long after a block a power may still show it; 0 where counters are all that is used."""
+        view = self._view()
+        return 0 if view is None else view.remembers_ns()
+
     def recording(
         self, start_ns: int, end_ns: int, *, meter_id: int | None = None, margin_ns: int = MARGIN_NS
     ) -> Recording:

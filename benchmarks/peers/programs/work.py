@@ -92,6 +92,7 @@ def play(meter: Any) -> None:
 def _session(meter: Any, gpu: Gpu, session: dict[str, Any], not_before_ns: int) -> dict[str, Any]:
     told: dict[str, Any] = {"seed": session["seed"], "calls": [], "added_ns": [], "start_ns": time.monotonic_ns()}
     meter.told = told
+    time.sleep(session["rest_ns"] * 1e-9)
     hurry(True)
     before_ns = time.perf_counter_ns()
     meter.open()
