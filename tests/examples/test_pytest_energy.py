@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.renderers._comparisons.test_every_format import dearer
+from tests.renderers.sample_reports import twenty_calls
+
 ROOT = Path(__file__).parents[2]
 PLUGIN = ("-p", "wattvlm.pytest_plugin", "-p", "no:cacheprovider")
 
@@ -32,7 +35,7 @@ def test_the_example_passes_and_saves_a_baseline(tmp_path: Path) -> None:
     assert "joules: 1 checks, 0 failed" in done.stdout
 
 
-def test_the_workflow_is_yaml_with_known_options_and_its_comment_holds_the_table(tmp_path: Path) -> None:
+def test_the_workflow_is_yaml_with_known_options_and_its_comment_is_the_comparison(tmp_path: Path) -> None:
     yaml = pytest.importorskip("yaml")
     workflow = yaml.safe_load((ROOT / "examples/github-actions/energy.yml").read_text())
     steps = {step["name"]: step for job in workflow["jobs"].values() for step in job["steps"] if "name" in step}
@@ -40,9 +43,12 @@ def test_the_workflow_is_yaml_with_known_options_and_its_comment_holds_the_table
     options = {option for step in steps.values() for option in re.findall(r"--energy-[a-z-]+", step["run"])}
     assert options == {"--energy-require", "--energy-compare", "--energy-compare-fail"}
     assert all(option in known for option in options)
-    (tmp_path / "energy.txt").write_text("F  [100%]\n\nenergy: joules\ntest  J/request\n1 failed in 18 s\n")
-    subprocess.run(["bash", "-e", "-c", steps["Write the comment"]["run"]], cwd=tmp_path, check=True)
-    assert (tmp_path / "comment.md").read_text() == "```\nenergy: joules\ntest  J/request\n1 failed in 18 s\n```\n"
+    twenty_calls().save(tmp_path / "before.json")
+    dearer(twenty_calls()).save(tmp_path / "after.json")
+    command = f'wattvlm() {{ {sys.executable} -c "from wattvlm.cli import main; main()" "$@"; }}\n'
+    done = subprocess.run(["bash", "-e", "-c", command + steps["Better, worse, or cannot tell"]["run"]], cwd=tmp_path)
+    assert done.returncode == 1
+    assert (tmp_path / "comment.md").read_text().startswith("### wattvlm compare before → after 20 calls each")
 
 
 def test_the_options_that_the_page_names_are_those_of_the_plugin(tmp_path: Path) -> None:
