@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import threading
 from collections.abc import Iterator
@@ -166,3 +167,22 @@ def test_a_saved_report_goes_to_a_collector_over_http(report: Report, collector:
 def test_a_collector_that_takes_nothing_is_an_error_and_no_silence(report: Report, collector: Collector):
     with pytest.raises(NoTelemetry, match="Cure"):
         send(report, f"http://127.0.0.1:{collector.server_address[1]}")
+
+
+def test_an_otlp_file_has_lines_of_spans_and_metrics_with_ids_as_otlp_writes_them(report: Report, tmp_path: Path):
+    report.save(tmp_path / "run.json")
+    file = tmp_path / "run.otlp.json"
+    assert CliRunner().invoke(main, ["report", str(tmp_path / "run.json"), "--otlp", str(file)]).exit_code == 0
+    traces, metrics = map(json.loads, file.read_text().splitlines())
+    spans = [span for of in traces["resourceSpans"] for scope in of["scopeSpans"] for span in scope["spans"]]
+    ids = {span["spanId"] for span in spans}
+    assert len(ids) == len(spans)
+    assert {len(bytes.fromhex(each)) for each in ids} == {8}
+    assert {len(bytes.fromhex(span["traceId"])) for span in spans} == {16}
+    assert {span["parentSpanId"] for span in spans if "parentSpanId" in span} <= ids
+    assert [span["name"] for span in spans if "parentSpanId" not in span] == [f"wattvlm {report.label}".strip()]
+    assert all(isinstance(span["kind"], int) for span in spans)
+    named = [
+        each["name"] for of in metrics["resourceMetrics"] for scope in of["scopeMetrics"] for each in scope["metrics"]
+    ]
+    assert named == ["hw.energy", "hw.power"]

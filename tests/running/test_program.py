@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from wattvlm.errors import WattvlmError
-from wattvlm.running import Program, program_of, run_program
+from wattvlm.running.metered import run_program
+from wattvlm.running.program import Program, program_of
 from wattvlm.sensing import ProbeSource
 from wattvlm.trace import Mark
 

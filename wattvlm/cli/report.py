@@ -51,7 +51,11 @@ def _shortcuts(decorated: Callable[..., None]) -> Callable[..., None]:
 )
 @click.option("--co2", metavar="G_PER_KWH|COUNTRY", help="Add a line of CO2: your figure, or codecarbon's for FRA ...")
 @click.option("--price", type=float, metavar="PER_KWH", help="Add a line of money, in your currency a kWh.")
-@click.option("--otlp", metavar="URL", help="Send it to an OpenTelemetry collector instead (needs wattvlm[otel]).")
+@click.option(
+    "--otlp",
+    metavar="URL|FILE",
+    help="Send it to an OpenTelemetry collector instead, or write it as an OTLP file (needs wattvlm[otel]).",
+)
 def command(
     file: Path,
     shortcut: str | None,
@@ -83,11 +87,17 @@ def command(
     _write(rendered, output)
 
 
-def _send(report: Report, url: str) -> None:
-    from wattvlm.exporting.telemetry import send
+def _send(report: Report, where: str) -> None:
+    from wattvlm.exporting.telemetry import send, write
 
-    send(report, url)
-    click.echo(f"sent to {url}: {len(report.calls)} calls", err=True)
+    if "://" in where:
+        send(report, where)
+    else:
+        try:
+            write(report, where)
+        except OSError as error:
+            raise click.UsageError(f"{where} was not written: {error.strerror or error}") from error
+    click.echo(f"sent to {where}: {len(report.calls)} calls", err=True)
 
 
 def _write(rendered: str | bytes, output: Path | None) -> None:

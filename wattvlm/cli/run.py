@@ -49,8 +49,8 @@ def command(program: tuple[str, ...], output: Path | None, label: str, as_json: 
     The program's streams and its exit code are its own (130 after Ctrl-C); the report comes after it, on stderr. Exit
     code 2 where it could not be started.
     """
-    from wattvlm.running import program_of, run_program
-    from wattvlm.running.program import NotRunnable
+    from wattvlm.running.metered import run_program
+    from wattvlm.running.program import NotRunnable, program_of
 
     try:
         outcome = run_program(program_of(program), label=label)

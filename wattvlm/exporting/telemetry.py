@@ -6,9 +6,13 @@ hw.*) where they have one, else wattvlm.*.
 
 from __future__ import annotations
 
+import base64
+import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module, util
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 from wattvlm import __version__
 from wattvlm.breakdown import boards_of, shares_of_block
@@ -20,6 +24,8 @@ from wattvlm.units import NS_PER_S
 if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.metrics import Meter, MeterProvider
+    from opentelemetry.sdk.metrics.export import MetricsData
+    from opentelemetry.sdk.trace import ReadableSpan
     from opentelemetry.trace import Span, Tracer, TracerProvider
 
 SCOPE = "wattvlm"
@@ -68,15 +74,64 @@ def send(report: Report, url: str) -> None:
 
     NoTelemetry where the SDK is not installed, or the collector does not take it.
     """
-    _need("opentelemetry.sdk", "opentelemetry-sdk")
-    _need("opentelemetry.exporter.otlp.proto.http", "opentelemetry-exporter-otlp-proto-http")
+    spans, metrics = _collected(report)
     from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.metrics.export import MetricExportResult
+    from opentelemetry.sdk.trace.export import SpanExportResult
+
+    address = url.rstrip("/")
+    of_spans: Any = OTLPSpanExporter(f"{address}/v1/traces", timeout=_LONGEST_EXPORT_S)
+    of_metrics: Any = OTLPMetricExporter(f"{address}/v1/metrics", timeout=_LONGEST_EXPORT_S)
+    taken = of_spans.export(spans) is SpanExportResult.SUCCESS
+    taken = taken and (metrics is None or of_metrics.export(metrics) is MetricExportResult.SUCCESS)
+    of_spans.shutdown()
+    of_metrics.shutdown()
+    if not taken:
+        raise NoTelemetry(f"no collector took the report at {address}. Cure: start one that takes OTLP over HTTP there")
+
+
+def write(report: Report, path: str | os.PathLike[str]) -> None:
+    """Write a report as an OTLP file: two lines of JSON, spans and metrics, for a collector's otlpjsonfile receiver.
+
+    NoTelemetry where the SDK is not installed; OSError where the file cannot be written.
+    """
+    spans, metrics = _collected(report)
+    from google.protobuf.json_format import MessageToDict
+    from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
+    from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+
+    requests = [encode_spans(spans), *([] if metrics is None else [encode_metrics(metrics)])]
+    plain = [MessageToDict(request, use_integers_for_enums=True) for request in requests]
+    Path(path).write_text("".join(f"{json.dumps(_with_hex_ids(each))}\n" for each in plain))
+
+
+def _with_hex_ids(value: object) -> object:
+    """Protobuf's JSON as OTLP's, in which ids are hexadecimal and not base64."""
+    if isinstance(value, list):
+        return [_with_hex_ids(each) for each in cast("list[object]", value)]
+    if not isinstance(value, dict):
+        return value
+    entries = cast("dict[str, object]", value)
+    return {
+        name: base64.b64decode(each).hex() if name in _IDS and isinstance(each, str) else _with_hex_ids(each)
+        for name, each in entries.items()
+    }
+
+
+_IDS = ("traceId", "spanId", "parentSpanId")
+
+
+def _collected(report: Report) -> tuple[Sequence[ReadableSpan], MetricsData | None]:
+    """What the SDK makes of a report."""
+    _need("opentelemetry.sdk", "opentelemetry-sdk")
+    _need("opentelemetry.exporter.otlp.proto.http", "opentelemetry-exporter-otlp-proto-http")
+    from opentelemetry.context import Context
     from opentelemetry.sdk.metrics import MeterProvider
-    from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricExportResult
+    from opentelemetry.sdk.metrics.export import InMemoryMetricReader
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExportResult
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
     from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
     resource = Resource.create({"service.name": SCOPE, "host.name": report.host.name})
@@ -84,16 +139,8 @@ def send(report: Report, url: str) -> None:
     tracers = TracerProvider(resource=resource, shutdown_on_exit=False)
     tracers.add_span_processor(SimpleSpanProcessor(spans))
     meters = MeterProvider([reader], resource=resource, shutdown_on_exit=False)
-    export(report, tracer_provider=tracers, meter_provider=meters)
-    found, address = reader.get_metrics_data(), url.rstrip("/")
-    of_spans: Any = OTLPSpanExporter(f"{address}/v1/traces", timeout=_LONGEST_EXPORT_S)
-    of_metrics: Any = OTLPMetricExporter(f"{address}/v1/metrics", timeout=_LONGEST_EXPORT_S)
-    taken = of_spans.export(spans.get_finished_spans()) is SpanExportResult.SUCCESS
-    taken = taken and (found is None or of_metrics.export(found) is MetricExportResult.SUCCESS)
-    of_spans.shutdown()
-    of_metrics.shutdown()
-    if not taken:
-        raise NoTelemetry(f"no collector took the report at {address}. Cure: start one that takes OTLP over HTTP there")
+    export(report, tracer_provider=tracers, meter_provider=meters, context=Context())
+    return spans.get_finished_spans(), reader.get_metrics_data()
 
 
 def _need(module: str, package: str) -> None:

@@ -3,8 +3,3 @@
 The program is a process of its own with its own standard streams, so whatever it does (end by a signal, replace its
 process, crash) the meter is still there afterwards. A Python program marks its calls from inside (`child`).
 """
-
-from wattvlm.running.metered import Outcome, run_program
-from wattvlm.running.program import Program, program_of
-
-__all__ = ["Outcome", "Program", "program_of", "run_program"]
