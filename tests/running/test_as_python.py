@@ -44,14 +44,22 @@ sys.excepthook = lambda kind, error, trace: print("hooked", kind, trace.tb_linen
 raise RuntimeError("seen")
 """,
     "workers": """
-import multiprocessing
+import multiprocessing, pathlib, subprocess, sys
 class Own:
     def __init__(self, n): self.n = n
 def work(own): return Own(own.n ** 2)
 if __name__ == "__main__":
     for method in ("fork", "spawn"):
         with multiprocessing.get_context(method).Pool(1) as pool:
-            print([own.n for own in pool.map(work, [Own(2), Own(3)])])
+            print([own.n for own in pool.map(work, [Own(2), Own(3)])], flush=True)
+    pathlib.Path("inner").mkdir(exist_ok=True)
+    pathlib.Path("inner/own.py").write_text(
+        "import sys; print(sys.argv, sys.path[0], __file__, sys.flags.optimize, sys.warnoptions); sys.exit(input())"
+    )
+    for words in (["-O", "-W", "error", "own.py", "-m", "x"], ["-m", "own"], ["none.py"], ["-c", "print(1)"], ["-V"],
+                  ["-Q", "own.py"]):
+        done = subprocess.run([sys.executable, *words], cwd="inner", input="words", capture_output=True, text=True)
+        print(words, done.returncode, done.stdout, done.stderr, done.args[0] == sys.executable, len(done.args))
 """,
 }
 

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 WATTVLM = (sys.executable, "-c", "from wattvlm.cli import main; main(prog_name='wattvlm')")
 
 SCRIPT = """
-import multiprocessing, os, sys, threading
+import multiprocessing, os, subprocess, sys, threading
 import xllamacpp
 import wattvlm
 from tests.runtimes.llama_server import parameters
@@ -52,6 +52,7 @@ if __name__ == "__main__":
         pool.map(child, [sys.argv])
         pool.close()
         pool.join()
+    subprocess.run([sys.executable, "-u", "worker.py", *sys.argv[1:]], check=True)
     thread = threading.Thread(target=ask)
     thread.start()
     thread.join()
@@ -69,20 +70,21 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     return str(folder / "language.gguf"), str(folder / "vision.gguf")
 
 
-def test_calls_of_threads_forks_and_spawned_workers_are_calls_of_the_program(model, tmp_path):
+def test_calls_of_threads_forks_workers_and_subprocesses_are_calls_of_the_program(model, tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
+    (tmp_path / "worker.py").write_text("from script import ask\nask()\n")
     done = subprocess.run(
         [*WATTVLM, "run", "-o", "run.json", "script.py", *model], cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
     report = Report.load(tmp_path / "run.json")
-    assert len(report.calls) == len({call.call_id for call in report.calls}) == 5
-    assert [call.tokens.output for call in report.calls] == [4] * 5
+    assert len(report.calls) == len({call.call_id for call in report.calls}) == 6
+    assert [call.tokens.output for call in report.calls] == [4] * 6
     assert {call.ended for call in report.calls} == {"returned"}
-    assert len({call.lane for call in report.calls}) == 5
+    assert len({call.lane for call in report.calls}) == 6
     assert [part.name for part in report.own_phases] == ["by hand"]
-    assert "5 calls" in done.stderr
+    assert "6 calls" in done.stderr
     assert "traceback" not in done.stderr.lower()
 
 

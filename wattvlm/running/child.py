@@ -6,6 +6,7 @@ The program is `__main__` with its own arguments and import path; models are wat
 from __future__ import annotations
 
 import atexit
+import functools
 import io
 import json
 import os
@@ -33,6 +34,18 @@ child.run(sys.argv[1], *sys.argv[3:])
 """
 """`python -c BOOT folder home kind target arguments...`. The folder that -c puts first on sys.path goes at once: it is
 not the program's, and a file struct.py there would be imported."""
+
+
+def boot_command(folder: Path | None, kind: str, target: str) -> list[str]:
+    """What stands between the interpreter and a program's own arguments to have its calls seen.
+
+    folder: of the meter's sampler.
+    """
+    import wattvlm
+
+    home = Path(wattvlm.__file__).absolute().parent.parent
+    return ["-c", BOOT, str(folder), str(home), kind, target]
+
 
 VERSIONS = "versions"
 """Name of the mark of facts that holds the versions of the program's libraries."""
@@ -122,6 +135,7 @@ def _end(marks: ChildMarks, settle: Callable[[], None]) -> None:
 
 def _watch_workers(folder: Path, settle: Callable[[], None]) -> None:
     """Worker processes end without atexit, and those that are not forked begin as an empty Python."""
+    from wattvlm.running.subprocesses import watch_subprocesses
     from wattvlm.runtimes._arriving import Arrivals
 
     def arrived(module: ModuleType) -> None:
@@ -134,7 +148,12 @@ def _watch_workers(folder: Path, settle: Callable[[], None]) -> None:
         else:
             _tell_spawned(module, folder)
 
-    Arrivals({"multiprocessing.util": arrived, "multiprocessing.spawn": arrived}).start()
+    def of_subprocess(module: ModuleType) -> None:
+        watch_subprocesses(module, functools.partial(boot_command, folder))
+
+    Arrivals({
+        "multiprocessing.util": arrived, "multiprocessing.spawn": arrived, "subprocess": of_subprocess
+    }).start()  # fmt: skip
 
 
 def _tell_spawned(spawn: ModuleType, folder: Path) -> None:

@@ -12,7 +12,7 @@ from subprocess import PIPE, Popen
 from typing import TYPE_CHECKING, cast
 
 from wattvlm.metering import Meter, meter
-from wattvlm.running.child import BOOT, VERSIONS
+from wattvlm.running.child import VERSIONS, boot_command
 from wattvlm.running.program import NotRunnable, Program
 from wattvlm.running.signals import PassedSignals
 from wattvlm.sampling.sampler import shared_sampler
@@ -66,10 +66,7 @@ def run_program(program: Program, *, label: str = "", probes: Sequence[ProbeSour
 def _command_line(program: Program, folder: Path | None) -> list[str]:
     if program.kind == "command":
         return [program.target, *program.arguments]
-    import wattvlm
-
-    home = Path(wattvlm.__file__).absolute().parent.parent
-    return [sys.executable, "-c", BOOT, str(folder), str(home), program.kind, program.target, *program.arguments]
+    return [sys.executable, *boot_command(folder, program.kind, program.target), *program.arguments]
 
 
 def _run(command: Sequence[str], program: Program) -> tuple[int, Sequence[Mark]]:
