@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -65,16 +65,28 @@ def server() -> Iterator[Speaking]:
     running.server_close()
 
 
+def until(is_over: Callable[[], bool]) -> Callable[[object], None]:
+    """Ctrl-C, two looks after something is so."""
+    left = 2
+
+    def each(_look: object) -> None:
+        nonlocal left
+        left -= is_over()
+        if left < 0:
+            raise KeyboardInterrupt
+
+    return each
+
+
 def test_joules_per_request_are_those_of_the_window_with_work_over_its_requests(server):
-    watched = watch(MetricsPage(f"{server.url}/v1"), duration_ns=int(1.4e9), interval_ns=10**8, probes=COUNTER)
+    stop = until(lambda: server.looks > 10)
+    watched = watch(MetricsPage(f"{server.url}/v1"), interval_ns=10**8, probes=COUNTER, each=stop)
     assert watched.served is not None
     assert (watched.served.requests, watched.served.prompt_tokens, watched.served.output_tokens) == (12, 600, 240)
     seconds = (watched.served.end_ns - watched.served.start_ns) / 1e9
-    assert 0.5 <= seconds <= 1.3
     low_j, high_j = watched.report.joules(WITH_WORK).interval_j
-    assert low_j <= 100.0 * seconds <= high_j  # the counter is one of 100 W
-    assert high_j - low_j < 10.0
-    assert 2.0 < (watched.served.at_once or 0) < 4.0
+    assert 0.0 < low_j <= 100.0 * seconds <= high_j  # the counter is one of 100 W
+    assert (watched.served.at_once, watched.served.most_at_once) == (20 / 7, 4)
 
 
 def test_a_server_without_metrics_gives_joules_and_the_reason(server):
@@ -83,7 +95,7 @@ def test_a_server_without_metrics_gives_joules_and_the_reason(server):
     assert watched.served is None
     assert "HTTP 404" in watched.why_not
     assert "Cure:" in watched.why_not
-    assert watched.report.joules("block").middle_j > 20.0
+    assert watched.report.joules("block").middle_j > 0.0
 
 
 def test_where_nothing_answers_nothing_is_measured():
@@ -131,9 +143,9 @@ def test_llama_cpps_own_server_is_watched_while_it_answers(tmp_path):
         assert process.stdout is not None
         url = process.stdout.readline().strip()
         answered: list[int] = []
-        asking = threading.Timer(0.3, lambda: answered.extend(_asked(url) for _ in range(3)))
+        asking = threading.Timer(0.3, lambda: answered.extend([_asked(url) for _ in range(3)]))
         asking.start()
-        watched = watch(MetricsPage(url), duration_ns=int(1.5e9), interval_ns=10**8, probes=COUNTER)
+        watched = watch(MetricsPage(url), interval_ns=10**8, probes=COUNTER, each=until(lambda: len(answered) == 3))
         asking.join()
         shown = CliRunner().invoke(main, ["watch", url, "--for", "300ms"])
         process.terminate()
