@@ -13,18 +13,14 @@ import os
 import secrets
 import stat
 import tempfile
-import types
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import MISSING, fields, is_dataclass
-from math import isfinite
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, Union, cast, get_args, get_origin, get_type_hints
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 from wattvlm.errors import ReportFormatError
+from wattvlm.plain import from_plain as from_plain
+from wattvlm.plain import to_plain as to_plain
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -39,141 +35,6 @@ LARGEST_EXPANSION = 100
 
 ALWAYS_READ_BYTES = 2**24
 """Below this no expansion is refused: a small file of equal numbers may well shrink to a hundredth."""
-
-
-def to_plain(value: object) -> Any:
-    """A noun as dicts, lists, numbers and strings: what a JSON file holds."""
-    if isinstance(value, (np.ndarray, np.generic)):
-        return cast("NDArray[Any]", value).tolist()
-    if is_dataclass(value) and not isinstance(value, type):
-        return {each.name: to_plain(getattr(value, each.name)) for each in fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): to_plain(entry) for key, entry in cast("Mapping[object, object]", value).items()}
-    if isinstance(value, (list, tuple)):
-        return [to_plain(entry) for entry in cast("Sequence[object]", value)]
-    return value
-
-
-def from_plain(noun: type[Noun], plain: Any, where: str) -> Noun:
-    """A noun made from plain data; ReportFormatError names the first place that does not fit."""
-    entries = _object(plain, where)
-    hints = _hints(noun)
-    values: dict[str, Any] = {}
-    for each in fields(noun):
-        if each.name in entries:
-            values[each.name] = _read(hints[each.name], entries[each.name], f"{where}.{each.name}")
-        elif each.default is MISSING and each.default_factory is MISSING:
-            raise ReportFormatError(f"{where} has no {each.name!r}; the file is incomplete and was not read")
-    unknown = sorted(str(key)[:40] for key in entries if key not in hints)
-    if unknown:
-        raise ReportFormatError(f"{where} has unknown entries {unknown[:5]}; the file is not of this kind")
-    try:
-        return noun(**values)
-    except (ValueError, TypeError) as error:
-        raise ReportFormatError(f"{where} does not hold together: {error}") from error
-
-
-_HINTS: dict[type, dict[str, Any]] = {}
-
-
-def _hints(noun: type) -> dict[str, Any]:
-    if noun not in _HINTS:
-        _HINTS[noun] = get_type_hints(noun)
-    return _HINTS[noun]
-
-
-def _read(kind: Any, plain: Any, where: str) -> Any:
-    alias = getattr(get_origin(kind), "__value__", None)
-    if alias is not None:  # numpy 2.5 writes NDArray as a type alias of Python 3.12
-        kind = alias[get_args(kind)]
-    origin = get_origin(kind)
-    if origin in (Union, types.UnionType):
-        return _read_union(kind, plain, where)
-    if origin is Literal:
-        return plain if plain in get_args(kind) else _refuse(where, f"one of {get_args(kind)}", plain)
-    if origin is tuple:
-        return _read_tuple(get_args(kind), plain, where)
-    if origin is np.ndarray:
-        return _read_array(kind, plain, where)
-    if isinstance(origin, type) and issubclass(origin, Mapping):
-        return _read_mapping(get_args(kind), plain, where)
-    if is_dataclass(kind) and isinstance(kind, type):
-        return from_plain(kind, plain, where)
-    return _read_scalar(kind, plain, where)
-
-
-def _read_union(kind: Any, plain: Any, where: str) -> Any:
-    members = [member for member in get_args(kind) if member is not type(None)]
-    if plain is None and len(members) < len(get_args(kind)):
-        return None
-    if len(members) != 1:
-        raise TypeError(f"{where}: a noun's field may be one type or None, not {kind}")
-    return _read(members[0], plain, where)
-
-
-def _read_tuple(members: tuple[Any, ...], plain: Any, where: str) -> tuple[Any, ...]:
-    entries = _list(plain, where, "a list")
-    if len(members) == 2 and members[1] is Ellipsis:
-        return tuple(_read(members[0], entry, f"{where}[{index}]") for index, entry in enumerate(entries))
-    if len(entries) != len(members):
-        _refuse(where, f"a list of {len(members)}", plain)
-    pairs = enumerate(zip(members, entries))
-    return tuple(_read(member, entry, f"{where}[{index}]") for index, (member, entry) in pairs)
-
-
-def _read_mapping(kinds: tuple[Any, ...], plain: Any, where: str) -> dict[Any, Any]:
-    key_kind, entry_kind = kinds
-    return {
-        _read(key_kind, key, f"the name of an entry of {where}"): _read(entry_kind, entry, f"{where}.{key[:40]}")
-        for key, entry in _object(plain, where).items()
-    }
-
-
-def _read_array(kind: Any, plain: Any, where: str) -> NDArray[Any]:
-    scalar: type[np.generic] = get_args(get_args(kind)[1])[0]
-    wanted = int if np.dtype(scalar).kind == "i" else (int, float)
-    entries = _list(plain, where, "a list of numbers")
-    if not all(isinstance(entry, wanted) and entry is not True and entry is not False for entry in entries):
-        raise ReportFormatError(f"{where} should be a list of numbers and holds something else; the file was not read")
-    try:
-        array: NDArray[Any] = np.array(entries, dtype=scalar)
-    except (OverflowError, ValueError) as error:
-        raise ReportFormatError(f"{where} holds a number that is out of range: {error}") from error
-    if not bool(np.all(np.isfinite(array))):
-        raise ReportFormatError(f"{where} holds a number that is not finite")
-    return array
-
-
-def _read_scalar(kind: Any, plain: Any, where: str) -> Any:
-    if kind is float and isinstance(plain, (int, float)) and not isinstance(plain, bool):
-        try:
-            number = float(plain)
-        except OverflowError:
-            number = float("inf")
-        return number if isfinite(number) else _refuse(where, "a finite number", plain)
-    if kind is int and isinstance(plain, int) and not isinstance(plain, bool) and abs(plain) < 2**63:
-        return plain
-    if kind in (str, bool) and isinstance(plain, kind):
-        return plain
-    return _refuse(where, f"of type {getattr(kind, '__name__', kind)}", plain)
-
-
-def _object(plain: Any, where: str) -> dict[str, Any]:
-    return cast("dict[str, Any]", plain) if isinstance(plain, dict) else _refuse(where, "an object", plain)
-
-
-def _list(plain: Any, where: str, wanted: str) -> Sequence[Any]:
-    return cast("Sequence[Any]", plain) if isinstance(plain, list) else _refuse(where, wanted, plain)
-
-
-def _refuse(where: str, wanted: str, plain: Any) -> NoReturn:
-    if isinstance(plain, (str, float, bool)) or plain is None:
-        shown = repr(plain)[:60]
-    elif isinstance(plain, int):  # Python refuses to write out numbers of thousands of digits
-        shown = str(plain) if abs(plain) < 2**63 else "a number beyond 64 bits"
-    else:
-        shown = "an object" if isinstance(plain, dict) else "a list"
-    raise ReportFormatError(f"{where} should be {wanted}, not {shown}; the file was not read")
 
 
 def save(
