@@ -12,7 +12,7 @@ PARTS = ("__main__", "tables", "virtual_gpu", "rapl_tree")
 """Modules that benchmarks are made of; packages are such parts too."""
 
 
-LONG = ("accuracy", "beside_peers", "faults", "marginal", "verdicts")
+LONG = ("accuracy", "beside_peers", "faults", "marginal", "serving", "verdicts")
 """Minutes to hours, and other meters are installed for two of them: only where they are named."""
 
 

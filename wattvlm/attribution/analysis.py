@@ -56,6 +56,7 @@ def analyze(recording: Recording, calibrations: Sequence[Calibration] | None = N
         found.domain: domain_rows(found, devices if found.domain in _DEVICE_DOMAINS else host, recording)
         for found in sources.domains
     }
+    by_time: list[Domain] = [domain for domain, own in rows.items() if own.by_time]
     of_block: dict[Domain, PartEnergy] = {domain: own.block for domain, own in rows.items()}
     of_outside: dict[Domain, PartEnergy] = {domain: own.outside for domain, own in rows.items()}
     reports = tuple(_call_report(call, index, host, rows) for index, call in enumerate(calls))
@@ -77,7 +78,7 @@ def analyze(recording: Recording, calibrations: Sequence[Calibration] | None = N
         idle=idle,
         absent=(*recording.absent, *sources.absent),
         notes=(
-            *lines_of(recording, trace, block, calls, sources, (host, devices)),
+            *lines_of(recording, trace, block, calls, sources, (host, devices), by_time),
             *corrected.notes,
             *(line for own in rows.values() for line in own.lines),
             *condition_lines(recording, block, calls),

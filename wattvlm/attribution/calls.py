@@ -57,7 +57,7 @@ def _without_earlier(call: CallTrace, start_ns: int) -> CallTrace:
 
 def call_windows(call: CallTrace, on_devices: bool) -> CallWindows:
     """The windows of one call on the host's clock, or on the devices' where the phases have such spans."""
-    spans = {phase.name: union(map(_window, _spans(phase, on_devices))) for phase in call.phases}
+    spans = {phase.name: union(map(_window, spans_of(phase, on_devices))) for phase in call.phases}
     own, overlap_ns = _exclusive(spans)
     whole = union([Window(call.start_ns, call.end_ns), *(window for each in own.values() for window in each)])
     taken = union(window for each in own.values() for window in each)
@@ -69,7 +69,8 @@ def has_device_spans(calls: Sequence[CallTrace]) -> bool:
     return any(span.device != HOST for call in calls for phase in call.phases for span in phase.spans)
 
 
-def _spans(phase: Phase, on_devices: bool) -> Sequence[Span]:
+def spans_of(phase: Phase, on_devices: bool) -> Sequence[Span]:
+    """The spans of a phase on the devices' clock where it has such and they are wanted, else on the host's."""
     devices = tuple(span for span in phase.spans if span.device != HOST)
     return devices if on_devices and devices else phase.host_spans or devices
 

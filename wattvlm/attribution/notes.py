@@ -8,11 +8,12 @@ import numpy as np
 
 from wattvlm.attribution.calls import OVERLAP_WORTH_SAYING_NS
 from wattvlm.attribution.domains import Sources
+from wattvlm.attribution.pooled import DOMAIN_WORDS
 from wattvlm.attribution.rows import Layout
 from wattvlm.attribution.ticks import Floats, Times, is_free_running
 from wattvlm.recording import Gap, Readings, Recording
 from wattvlm.report import ChannelUse
-from wattvlm.sensing import Channel
+from wattvlm.sensing import Channel, Domain
 from wattvlm.trace import Block, CallTrace, Trace
 from wattvlm.units import format_ns
 
@@ -24,12 +25,14 @@ def lines_of(
     calls: Sequence[CallTrace],
     sources: Sources,
     layouts: tuple[Layout, Layout],
+    by_time: Sequence[Domain],
 ) -> tuple[str, ...]:
-    """All lines of a report, each once."""
+    """All lines of a report, each once. by_time: domains whose joules calls that ran together share by time."""
     lines = [*recording.notes, *trace.notes, *_gap_lines(recording, block, sources), *sources.notes]
-    if any(layout.is_shared for layout in layouts):
+    if by_time:
+        words = ", ".join(DOMAIN_WORDS.get(domain, domain) for domain in by_time)
         lines.append(
-            "shared: model. Calls ran at the same time; joules of that time are split in equal shares a call, "
+            f"shared: model. Calls ran at the same time; {words} joules of that time are split in equal shares a call, "
             "which is an assumption, and so is idle power. The block's joules are not touched by it"
         )
     overlap_ns = max((call.overlap_ns for layout in layouts for call in layout.calls), default=0.0)

@@ -12,6 +12,7 @@ from wattvlm.attribution.gates import is_resolved, merge, sub_runs, unresolved_r
 from wattvlm.attribution.joules import PartJoules, domain_joules
 from wattvlm.attribution.pooled import PooledRows, pooled_rows
 from wattvlm.attribution.repeating import scatters
+from wattvlm.attribution.serving.served import ServedRows, served_rows
 from wattvlm.attribution.windows import Stretches, Window, columns, union
 from wattvlm.recording import Recording
 from wattvlm.report import PartEnergy
@@ -30,7 +31,7 @@ class Layout:
     """The windows of everything that gets a row.
 
     times: each call's own time. calls: the same with shares where calls ran at the same time, for joules.
-    order: the names of all phases in order of time.
+    order: the names of all phases in order of time. traces: the calls themselves; on_devices: whose clock it is.
     """
 
     times: tuple[CallWindows, ...]
@@ -40,6 +41,8 @@ class Layout:
     own_phases: Mapping[str, tuple[Stretches, ...]]
     order: tuple[str, ...]
     is_shared: bool
+    traces: tuple[CallTrace, ...]
+    on_devices: bool
 
 
 def layout_of(calls: Sequence[CallTrace], block: Block, own_phases: Sequence[Phase], on_devices: bool) -> Layout:
@@ -59,6 +62,8 @@ def layout_of(calls: Sequence[CallTrace], block: Block, own_phases: Sequence[Pha
         {name: tuple(spans) for name, spans in own.items()},
         _order(exclusive),
         sharing is not None,
+        tuple(calls),
+        on_devices,
     )
 
 
@@ -86,7 +91,7 @@ def _order(calls: Sequence[CallWindows]) -> tuple[str, ...]:
 class DomainRows:
     """One domain's joules of every row. calls: by call, name of row -> joules; pooled: means over all calls.
 
-    lines: how the pooled rows were found, where not as bounds.
+    lines: how the pooled rows were found, where not as bounds. by_time: calls that ran together share by time alone.
     """
 
     calls: tuple[Mapping[str, PartEnergy], ...]
@@ -95,6 +100,7 @@ class DomainRows:
     outside: PartEnergy
     own_phases: Mapping[str, PartEnergy]
     lines: tuple[str, ...] = ()
+    by_time: bool = False
 
 
 POOLED = -1
@@ -113,6 +119,8 @@ def domain_rows(found: DomainCurves, layout: Layout, recording: Recording) -> Do
     }
     known = _looked_up(found, singles)
     known |= _pooled(known, [(name,) for name in (CALL, BETWEEN, *layout.order)], len(layout.calls))
+    served = served_rows(found, layout.traces, layout.on_devices) if layout.is_shared else None
+    known |= _with_served(known, served, layout)
     drawn = _drawn(found, layout, recording, known)
     known |= _with_draws(known, drawn, layout)
     few = few_calls(found, layout.calls, BETWEEN, layout.block, recording)
@@ -134,13 +142,28 @@ def domain_rows(found: DomainCurves, layout: Layout, recording: Recording) -> Do
     summed = _looked_up(found, joined)
     summed |= _pooled(known | summed, groups[POOLED], len(layout.calls))
     known |= _narrowed(summed, few, layout)
+    known |= _with_served(summed, served, layout)
     known |= _with_draws(known, drawn, layout)
     rows = {index: _rows(known, index, own, runs[index]) for index, own in names.items()}
     pooled = rows.pop(POOLED) if layout.calls else {}
     pooled = _with_scatter(pooled, found, layout, recording, drawn, known)
     lines = (drawn.line,) if drawn is not None and _has_draws(pooled) else ()
     lines = (few.line,) if few is not None else lines
-    return DomainRows(tuple(rows.values()), pooled, *_other_rows(found, layout, few), lines)
+    lines = (served.line,) if served is not None else lines
+    by_time = layout.is_shared and served is None
+    return DomainRows(tuple(rows.values()), pooled, *_other_rows(found, layout, few), lines, by_time)
+
+
+def _with_served(known: Found, served: ServedRows | None, layout: Layout) -> Found:
+    """The rows of requests that ran together, by what each did; waiting has no joules."""
+    found: Found = {}
+    if served is None:
+        return found
+    for (index, group), (joules, number) in known.items():
+        calls = range(len(layout.calls)) if index == POOLED else (index,)
+        names = {CALL: layout.order, BETWEEN: ()}.get(group[0], group)
+        found[index, group] = served.part(joules, number, calls, names), 0
+    return found
 
 
 def _drawn(found: DomainCurves, layout: Layout, recording: Recording, known: Found) -> PooledRows | None:
