@@ -57,6 +57,11 @@ def test_a_change_is_shown_with_its_interval_and_its_verdict():
     ]  # fmt: skip
 
 
+def test_a_narrow_terminal_shows_the_change_with_half_of_its_interval():
+    (line,) = (line for line in str(render(pair(), width=80)).splitlines() if line.startswith("per request"))
+    assert line.split() == ["per", "request", "528.7", "±5.1", "J", "+5.0", "±1.5", "%", "worse"]
+
+
 def test_runs_with_other_visual_tokens_are_said_to_mislead_per_visual_token():
     shown = " ".join(str(render(pair(), width=80)).split())
     assert "judge by joules_per_image and joules_per_request" in shown
@@ -79,8 +84,8 @@ def test_modelled_joules_have_a_tilde_and_never_a_verdict():
 
 def test_a_phase_that_is_not_resolved_says_why_once_for_all_that_it_holds_up():
     shown = " ".join(str(render(studies.compare(one_unresolved_call(), one_unresolved_call()), width=80)).split())
-    assert shown.count("vision_encode is not resolved on the gpu") == 1
-    assert "note per image, per visual token, vision encode: " in shown
+    assert shown.count("prefill is not resolved on the gpu") == 1
+    assert "note per image, per visual token, per prompt token, prefill: prefill is not resolved" in shown
 
 
 def test_several_runs_show_accuracy_above_chance_a_kilojoule_and_guessing_below():

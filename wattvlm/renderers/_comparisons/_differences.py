@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from wattvlm.comparison import Comparison, Difference
 from wattvlm.renderers._comparisons._page import NOT_KNOWN, Page, expected_cells, machine_words, warnings
-from wattvlm.renderers._numbers import Parts, write_count
+from wattvlm.renderers._numbers import Amount, Parts, write, write_count
 from wattvlm.renderers._phases import phase_title
 from wattvlm.renderers._table import Cell, Column, Row, Table
 from wattvlm.renderers._text import Line, Role, Span, glue
@@ -26,26 +27,22 @@ VERDICT_ROLES: dict[str, Role] = {"worse": "absent", "better": "measured", "chan
 _LEAST_S = 1.0
 
 
-def page(comparison: Comparison) -> Page:
-    """The page of two runs."""
+def page(comparison: Comparison, narrow: bool = False) -> Page:
+    """The page of two runs. narrow: a change and its interval in one column, as '+4.9 ±1.6 %'."""
     names = comparison.before, comparison.after
     title = (
         Span("wattvlm compare", "strong"), Span(glue("  ")), Span(names[0]), Span(" → ", "dim"), Span(names[1]),
         Span(glue(f"  {_calls(comparison)}")),
     )  # fmt: skip
     shown = [each for each in comparison.differences if each.verdict != "same" and not _is_said_twice(each, comparison)]
-    columns = (
-        Column("before", "before", leaves=1),
-        Column("after", "after"),
-        Column("change", "change"),
-        Column("interval", "95 %"),
-    )
+    columns = [Column("before", "before", leaves=1), Column("after", "after")]
+    columns += [Column("both", "change")] if narrow else [Column("change", "change"), Column("interval", "95 %")]
     rows = tuple(_rows(shown, comparison.is_modelled))
     return Page(
         title,
         (Span(machine_words(comparison.identities)),),
         warnings(comparison.identities, comparison.is_modelled),
-        Table("a call", columns, rows, "verdict"),
+        Table("a call", tuple(columns), rows, "verdict"),
         _equal(comparison.differences),
         tuple((Span("note  ", "dim"), Span(words)) for words in _notes(comparison, shown)),
         (Span(_footer(comparison, shown), "dim"),),
@@ -96,11 +93,21 @@ def _cells(found: Difference, is_modelled: bool) -> dict[str, Cell]:
         cells = expected_cells(sides, factor, unit, is_modelled and found.kind == "energy")
     shown: dict[str, Cell] = {"before": cells[0], "after": cells[1]}
     if found.change_fraction is not None:
-        shown["change"] = _percent(found.change_fraction)
-    if found.interval_fraction is not None:
-        low, high = (f"{end * 100:+.1f}" for end in found.interval_fraction)
-        shown["interval"] = (Span(glue(f"{low} to {high} %")),)
+        change = found.change_fraction
+        shown["change"] = shown["both"] = _percent(change)
+        if found.interval_fraction is not None:
+            low, high = found.interval_fraction
+            shown["interval"] = (Span(glue(f"{low * 100:+.1f} to {high * 100:+.1f} %")),)
+            shown["both"] = _with_half(
+                found.change_fraction, max(high - found.change_fraction, found.change_fraction - low)
+            )
     return shown
+
+
+def _with_half(fraction: float, half_fraction: float) -> Parts:
+    """'+4.9 ±1.6 %', the half-width rounded up."""
+    parts = write(Amount(fraction * 100, half_fraction * 100, unit="%"))
+    return replace(parts, whole=parts.whole if parts.whole.startswith("-") else f"+{parts.whole}")
 
 
 def _percent(fraction: float) -> Parts:

@@ -27,11 +27,11 @@ class Page:
     footer: Line
 
 
-def page_of(noun: Comparison | Standings) -> Page:
-    """The page of two runs or of several."""
+def page_of(noun: Comparison | Standings, narrow: bool = False) -> Page:
+    """The page of two runs or of several. narrow: for a terminal of 80 columns."""
     from wattvlm.renderers._comparisons import _differences, _standings
 
-    return _differences.page(noun) if isinstance(noun, Comparison) else _standings.page(noun)
+    return _differences.page(noun, narrow) if isinstance(noun, Comparison) else _standings.page(noun)
 
 
 def machine_words(identities: Iterable[Identity]) -> str:

@@ -6,7 +6,7 @@ from wattvlm.comparison import Comparison, Standings
 from wattvlm.renderers._comparisons._page import page_of
 from wattvlm.renderers._table import Glyphs, lay_out
 from wattvlm.renderers._text import Line
-from wattvlm.renderers.console import WIDEST_TEXT, drawn, wrapped
+from wattvlm.renderers.console import WIDE, WIDEST_TEXT, drawn, wrapped
 
 FORMAT = "console"
 FILE_EXTENSION = ".txt"
@@ -20,7 +20,7 @@ def render(
 
 
 def _lines(noun: Comparison | Standings, width: int, glyphs: Glyphs) -> list[Line]:
-    page = page_of(noun)
+    page = page_of(noun, narrow=width < WIDE)
     blocks = [
         [*wrapped([page.title], width, glyphs, hanging=17), *wrapped([page.machine, *page.warnings], width, glyphs)],
         lay_out(page.table, width, glyphs),
