@@ -88,3 +88,46 @@ def test_paligemma_at_full_size_has_its_published_parameters():
     parts = found.vision_parameters + found.projector_parameters + language_size(GEMMA_2B, tied=True)
     assert found.parameters == parts
     assert found.parameters / 1e9 == pytest.approx(2.92, abs=0.01)
+
+
+INTERN_VIT_6B = {
+    "model_type": "internvl_vision", "hidden_size": 3200, "intermediate_size": 12800, "num_hidden_layers": 45,
+    "num_attention_heads": 25, "image_size": [448, 448], "patch_size": [14, 14], "attention_bias": False,
+    "use_qk_norm": True, "norm_type": "rms_norm", "use_mean_pooling": True,
+}  # fmt: skip
+INTERNLM2_20B = {
+    "model_type": "llama", "hidden_size": 6144, "intermediate_size": 16384, "num_hidden_layers": 48,
+    "num_attention_heads": 48, "num_key_value_heads": 8, "vocab_size": 92553, "tie_word_embeddings": False,
+}  # fmt: skip
+"""InternLM2 keeps queries, keys and values in one matrix and is a Llama in every size."""
+
+
+def intern_vit_size() -> int:
+    """Queries, keys and values without biases and with norms, two scales a block, no norm after the last."""
+    width, inner = 3200, 12800
+    block = 4 * width**2 + width + 2 * width + 2 * width * inner + inner + width + 2 * width + 2 * width
+    patches = 3 * 14**2 * width + width
+    return 45 * block + (1024 + 1) * width + width + patches
+
+
+def test_internvl_with_internlm2_20b_has_its_published_parameters_and_256_tokens_a_tile():
+    config = transformers.InternVLConfig(
+        vision_config=INTERN_VIT_6B, text_config=INTERNLM2_20B, image_token_id=92546, tie_word_embeddings=False
+    )
+    with torch.device("meta"):
+        model = transformers.InternVLForConditionalGeneration(config)
+        tile = model.get_image_features(pixel_values=torch.zeros(1, 3, 448, 448))
+    rows = getattr(tile, "pooler_output", tile)
+    assert rows.shape[-2:] == (256, 6144)
+    known, _ = ModelMemory().recall(model)
+    found = ModelFacts.from_json(known.facts_json)
+    assert found.parameters is not None
+    assert found.vision_parameters is not None
+    assert found.projector_parameters is not None
+    assert found.vision_parameters == intern_vit_size()
+    assert found.vision_parameters / 1e9 == pytest.approx(5.54, abs=0.005)
+    assert found.projector_parameters == 2 * 12800 + 12800 * 6144 + 6144 + 6144**2 + 6144
+    language = language_size(INTERNLM2_20B, tied=False)
+    assert language / 1e9 == pytest.approx(19.86, abs=0.005)
+    assert found.parameters == found.vision_parameters + found.projector_parameters + language
+    assert found.parameters / 1e9 == pytest.approx(25.51, abs=0.01)
