@@ -9,12 +9,20 @@ the tests hold them against those processors.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from math import ceil, floor, sqrt
-from typing import Any, cast
+from math import ceil, sqrt
+from typing import cast
 
-Settings = Mapping[str, Any]
-Size = tuple[int, int]
-"""Width and height in pixels."""
+from wattvlm.native_resolution import (
+    Settings,
+    Size,
+    doubled,
+    entries,
+    native,
+    padded,
+    rescaled,
+    scaled_down,
+    side_of,
+)
 
 
 def visual_tokens(config: Settings, processor: Settings | None = None, size: Size | None = None) -> int | None:
@@ -33,8 +41,10 @@ def visual_tokens(config: Settings, processor: Settings | None = None, size: Siz
         return None
 
 
-def _one_square(config: Settings, processor: Settings, size: Size | None) -> int:
+def _one_square(config: Settings, processor: Settings, size: Size | None) -> int | None:
     """One square of fixed size (LLaVA-1.5, PaliGemma); with strategy "full" the class token stays."""
+    if entries(config.get("vision_config")).get("model_type") == "pixtral":  # a LLaVA by name
+        return scaled_down(config, processor, size)
     given = config.get("image_seq_length")
     if given is not None:
         return int(given)
@@ -52,38 +62,30 @@ def _pooled(config: Settings, processor: Settings, size: Size | None) -> int | N
     return None if processor.get("do_pan_and_scan") else int(config["mm_tokens_per_image"])
 
 
-def _native(config: Settings, processor: Settings, size: Size | None) -> int | None:
-    """Native resolution (Qwen-VL): each side to whole merged patches, the area scaled into the processor's limits."""
-    if size is None:
-        return None
-    vision = _entries(config.get("vision_config"))
-    patch = int(processor.get("patch_size") or vision["patch_size"])
-    unit = patch * int(processor.get("merge_size") or vision["spatial_merge_size"])
-    limits = _entries(processor.get("size"))
-    least = int(processor.get("min_pixels") or limits["shortest_edge"])
-    most = int(processor.get("max_pixels") or limits["longest_edge"])
-    units = [max(round(side / unit), 1) for side in size]
-    area = units[0] * units[1] * unit**2
-    if area > most:
-        shrink = sqrt(size[0] * size[1] / most)
-        units = [max(1, floor(side / shrink / unit)) for side in size]
-    elif area < least:
-        grow = sqrt(least / (size[0] * size[1]))
-        units = [ceil(side * grow / unit) for side in size]
-    return units[0] * units[1]
-
-
 def _any_resolution(config: Settings, processor: Settings, size: Size | None) -> int | None:
-    """LLaVA-1.6: a small view of the whole, and the best of some grids without its padding, a token after each row."""
+    """LLaVA-1.6, OneVision: a view of the whole, and the best of some grids without its padding, a token a row."""
     if size is None:
         return None
-    tile = _side(_entries(config.get("vision_config"))["image_size"])
+    tile = side_of(entries(config.get("vision_config"))["image_size"])
     patches = _patches_a_side(config)
     pinpoints = cast("Sequence[Sequence[int]]", config["image_grid_pinpoints"])
     high, wide = max(((int(high), int(wide)) for high, wide in pinpoints), key=lambda grid: _fit(grid, size))
     rows, columns = _without_padding(patches * (high // tile), patches * (wide // tile), size)
-    kept = 1 if config.get("vision_feature_select_strategy") == "full" else 0
+    most = _most_tiles(config)
+    if most is not None and (ratio := sqrt(rows * columns / (most * patches**2))) > _SHRINKS_FROM:
+        rows, columns = int(rows // ratio), int(columns // ratio)
+    kept = 1 if config.get("vision_feature_select_strategy") == "full" and most is None else 0
     return rows * columns + rows + patches**2 + kept
+
+
+def _most_tiles(config: Settings) -> int | None:
+    """Of LLaVA-OneVision, whose grids may be large: features beyond so many tiles ("anyres_max_9") are shrunk."""
+    if config.get("model_type") != "llava_onevision":
+        return None
+    return int(str(config.get("vision_aspect_ratio") or "anyres_max_9").rpartition("_")[2])
+
+
+_SHRINKS_FROM = 1.1
 
 
 def _fit(grid: tuple[int, int], size: Size) -> tuple[int, int]:
@@ -115,7 +117,7 @@ def _tiles(config: Settings, processor: Settings, size: Size | None) -> int | No
         return each
     if size is None:
         return None
-    limits = _entries(processor.get("size"))
+    limits = entries(processor.get("size"))
     tile = int(limits["width"]) * int(limits["height"])
     columns, rows = _grid(size, tile, int(processor.get("min_patches") or 1), most)
     return each * (1 + columns * rows if columns * rows > 1 else 1)
@@ -138,30 +140,82 @@ def _grid(size: Size, tile_area: int, least: int, most: int) -> tuple[int, int]:
     return best
 
 
+def _resampled(config: Settings, processor: Settings, size: Size | None) -> int:
+    """A fixed number of latents (Idefics2), five times with `do_image_splitting`: the whole and its quarters."""
+    latents = int(entries(config.get("perceiver_config"))["resampler_n_latents"])
+    return latents * (5 if processor.get("do_image_splitting") else 1)
+
+
+def _beside(config: Settings, processor: Settings, size: Size | None) -> int | None:
+    """Idefics: what its cross-attention attends to, latents of the resampler or the encoder's patches and class."""
+    if config.get("use_resampler"):
+        return int(entries(config.get("perceiver_config"))["resampler_n_latents"])
+    return _patches_a_side(config) ** 2 + 1
+
+
+def _split(config: Settings, processor: Settings, size: Size | None) -> int | None:
+    """Idefics3, SmolVLM: the longest side scaled to a limit, cut into squares, and the whole as one more square."""
+    square = (_patches_a_side(config) // int(config["scale_factor"])) ** 2
+    if not processor.get("do_image_splitting", True):
+        return square
+    if size is None:
+        return None
+    side = int(entries(processor["max_image_size"])["longest_edge"])
+    width, height = _to_longest(size, int(entries(processor["size"])["longest_edge"]))
+    columns, rows = ceil(width / side), ceil(height / side)
+    return square * (columns * rows + 1 if columns * rows > 1 else 1)
+
+
+def _to_longest(size: Size, longest: int) -> Size:
+    """The size with its longer side scaled to a length, which 4,096 pixels limit, and the other even."""
+    width, height = size
+    shape = width / height
+    if width >= height:
+        width, height = longest, int(longest / shape)
+        height += height % 2
+    else:
+        width, height = int(longest * shape), longest
+        width += width % 2
+    width, height = max(width, 1), max(height, 1)
+    if max(width, height) > _LARGEST_SIDE:
+        shape = width / height
+        wide = (_LARGEST_SIDE, int(_LARGEST_SIDE / shape))
+        width, height = wide if width >= height else (int(_LARGEST_SIDE * shape), _LARGEST_SIDE)
+    return max(width, 1), max(height, 1)
+
+
+_LARGEST_SIDE = 4096
+
+
+def _own_tiles(config: Settings, processor: Settings, size: Size | None) -> int | None:
+    """InternVL's own repository: the rule of `_tiles`, from its config.json alone; a thumbnail only if it asks."""
+    tile = int(config["force_image_size"])
+    each = int(
+        (tile // int(entries(config["vision_config"])["patch_size"])) ** 2 * float(config["downsample_ratio"]) ** 2
+    )
+    if not config.get("dynamic_image_size"):
+        return each
+    if size is None:
+        return None
+    most = int(config["max_dynamic_patch"])
+    columns, rows = _grid(size, tile**2, int(config.get("min_dynamic_patch") or 1), most)
+    return each * (columns * rows + (1 if config.get("use_thumbnail") and columns * rows > 1 else 0))
+
+
 _RULES: Mapping[str, Callable[[Settings, Settings, Size | None], int | None]] = {
     "llava": _one_square, "vipllava": _one_square, "paligemma": _one_square,
     "blip-2": _queries, "instructblip": _queries,
     "gemma3": _pooled,
-    "qwen2_vl": _native, "qwen2_5_vl": _native, "qwen3_vl": _native, "qwen3_vl_moe": _native,
-    "llava_next": _any_resolution,
-    "internvl": _tiles,
+    "qwen2_vl": native, "qwen2_5_vl": native, "qwen3_vl": native, "qwen3_vl_moe": native,
+    "glm4v": doubled, "glm4v_moe": doubled,
+    "llava_next": _any_resolution, "llava_onevision": _any_resolution,
+    "internvl": _tiles, "internvl_chat": _own_tiles,
+    "idefics": _beside, "idefics2": _resampled, "idefics3": _split, "smolvlm": _split,
+    "pixtral": scaled_down, "mistral3": scaled_down,
+    "kimi_k25": padded, "kimi_vl": rescaled,
 }  # fmt: skip
 
 
 def _patches_a_side(config: Settings) -> int:
-    vision = _entries(config.get("vision_config"))
-    return _side(vision["image_size"]) // _side(vision["patch_size"])
-
-
-def _side(length: Any) -> int:
-    """A side in pixels, given as one number or as two equal ones; ValueError for an oblong."""
-    if isinstance(length, (list, tuple)):
-        first, second = (int(each) for each in cast("Sequence[Any]", length))
-        if first != second:
-            raise ValueError(f"{length} is no square")
-        return first
-    return int(length)
-
-
-def _entries(value: object) -> Settings:
-    return cast("Settings", value) if isinstance(value, Mapping) else {}
+    vision = entries(config.get("vision_config"))
+    return side_of(vision["image_size"]) // side_of(vision["patch_size"])
