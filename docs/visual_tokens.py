@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from wattvlm.visual_tokens import Size, visual_tokens
+from wattvlm.native_resolution import Size
+from wattvlm.visual_tokens import visual_tokens
 
 CONFIGS = Path(__file__).with_name("visual_tokens.json")
 PAGE = Path(__file__).with_name("visual-tokens.md")
