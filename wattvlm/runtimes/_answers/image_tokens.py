@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from wattvlm.native_resolution import Size as Size
 from wattvlm.runtimes._answers.gguf_header import read_header
-from wattvlm.visual_tokens import Size as Size
 from wattvlm.visual_tokens import visual_tokens
 
 
