@@ -26,7 +26,8 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
                "opentelemetry.md", "contributing.md"),
     "Reference": ("definitions.md", "cli.md", "reference/*", "runtimes.md", "sensors.md", "models.md",
                   "research-models.md", "visual-tokens.md", "changelog.md"),
-    "Explanation": ("how-it-works.md", "how-sure.md", "accuracy.md", "serving.md", "speed.md", "comparison.md", "decisions/*"),
+    "Explanation": ("how-it-works.md", "how-sure.md", "accuracy.md", "serving.md", "speed.md",
+                    "comparison.md", "decisions/*"),
     "Examples": ("examples/*",),
 }  # fmt: skip
 """The navigation in order; a page that is not named goes to the end of LAST."""
