@@ -27,6 +27,13 @@ def test_a_file_of_python_is_a_script_also_behind_this_python(script):
     assert program_of([sys.executable, script, "--images", "3"]) == expected
 
 
+def test_options_of_python_itself_are_kept(script):
+    words = ["-u", "-W", "error", "-Xdev", script, "-u"]
+    flags = ("-u", "-W", "error", "-Xdev")
+    assert program_of([sys.executable, *words]) == Program("script", script, ("-u",), flags)
+    assert program_of([sys.executable, "-i", script]).kind == "command"
+
+
 def test_m_is_a_module(script):
     assert program_of(["-m", "models.ask", "-m", "x"]) == Program("module", "models.ask", ("-m", "x"))
     assert program_of([sys.executable, "-m", "models.ask"]) == Program("module", "models.ask")

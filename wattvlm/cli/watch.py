@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import sys
 import threading
 from contextlib import contextmanager, suppress
@@ -83,6 +84,7 @@ def command(
     if url is None and listen is None:
         raise click.UsageError("give the URL of a server, or --listen, or both")
     page, server = (None, None) if url is None else _served_at(url, MetricsPage, anyway)
+    _end_as_by_ctrl_c()
     try:
         with _endpoint(listen):
             if page is None or server is None:
@@ -115,6 +117,12 @@ def _served_at(url: str, page_of: type[MetricsPage], anyway: bool) -> tuple[Metr
             "this where the server runs, or --anyway where you know that it is here (a container's network hides it)"
         )
     return page, server
+
+
+def _end_as_by_ctrl_c() -> None:
+    """SIGTERM, by which services are stopped, ends a watch with its summary too."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @contextmanager

@@ -66,7 +66,8 @@ def run_program(program: Program, *, label: str = "", probes: Sequence[ProbeSour
 def _command_line(program: Program, folder: Path | None) -> list[str]:
     if program.kind == "command":
         return [program.target, *program.arguments]
-    return [sys.executable, *boot_command(folder, program.kind, program.target), *program.arguments]
+    boot = boot_command(folder, program.kind, program.target)
+    return [sys.executable, *program.flags, *boot, *program.arguments]
 
 
 def _run(command: Sequence[str], program: Program) -> tuple[int, Sequence[Mark]]:

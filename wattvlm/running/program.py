@@ -6,11 +6,12 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from wattvlm.errors import WattvlmError
+from wattvlm.running.flags import after_flags
 
 Kind = Literal["script", "module", "command"]
 
@@ -23,11 +24,15 @@ class NotRunnable(WattvlmError):
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A program and its own arguments. target: the script's path, the module's name, or the command's path."""
+    """A program and its own arguments. target: the script's path, the module's name, or the command's path.
+
+    flags: of a Python program, the interpreter's own options.
+    """
 
     kind: Kind
     target: str
     arguments: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -39,7 +44,7 @@ def program_of(words: Sequence[str]) -> Program:
     """The program that a command line means; NotRunnable says why it is none.
 
     A file that ends in .py, and a program that this Python runs by its first line (what pip installs), are scripts;
-    "python" before a script or -m is left out where it is this Python. -m NAME is a module.
+    "python" before a script or -m means that where it is this Python. -m NAME is a module.
     """
     if not words:
         raise NotRunnable("nothing was given to run. Cure: wattvlm run script.py, or -m module, or -- COMMAND")
@@ -55,8 +60,10 @@ def program_of(words: Sequence[str]) -> Program:
     found = shutil.which(first)
     if found is None:
         raise NotRunnable(f"there is no program {first}, as a path or on PATH; nothing was run")
-    if _is_this_python(found) and rest and (rest[0] == "-m" or rest[0].endswith((".py", ".pyw"))):
-        return program_of(rest)
+    if _is_this_python(found):
+        at = after_flags(rest, 0)
+        if at < len(rest) and (rest[at] == "-m" or rest[at].endswith((".py", ".pyw"))):
+            return replace(program_of(rest[at:]), flags=tuple(rest[:at]))
     if _is_run_by_this_python(Path(found)):
         return Program("script", found, tuple(rest))
     return Program("command", first, tuple(rest))

@@ -13,8 +13,8 @@ from contextlib import suppress
 from types import ModuleType
 from typing import Any, cast
 
-_PLAIN_FLAGS = frozenset({"-b", "-B", "-E", "-O", "-OO", "-P", "-q", "-s", "-u"})
-_FLAGS_WITH_VALUE = ("-W", "-X")
+from wattvlm.running.flags import after_flags
+
 _KNOWN_BEFORE = ("self", "args", "executable", "preexec_fn", "close_fds", "pass_fds", "cwd")
 """How `Popen._execute_child` begins, in every Python from 3.10 on."""
 
@@ -48,7 +48,7 @@ def _seen(args: object, folder: str | os.PathLike[str] | None, command: Callable
     words = [os.fspath(word) for word in cast("Sequence[str | os.PathLike[str]]", args)]
     if not words or words[0] != sys.executable:
         return cast("object", args)
-    at = _after_flags(words)
+    at = after_flags(words)
     if at < len(words) - 1 and words[at] == "-m":
         return [*words[:at], *command("module", words[at + 1]), *words[at + 2 :]]
     if at < len(words) and words[at].endswith((".py", ".pyw")):
@@ -56,15 +56,3 @@ def _seen(args: object, folder: str | os.PathLike[str] | None, command: Callable
         if os.path.isfile(path):  # noqa: PTH113  # python itself says best what is wrong with any other
             return [*words[:at], *command("script", words[at]), *words[at + 1 :]]
     return cast("object", args)
-
-
-def _after_flags(words: Sequence[str]) -> int:
-    """Where the interpreter's own flags end; at the end of all words where one of them is not known."""
-    at = 1
-    while at < len(words) and words[at].startswith("-") and words[at] != "-m":
-        if words[at] in _FLAGS_WITH_VALUE:
-            at += 1
-        elif words[at] not in _PLAIN_FLAGS and not words[at].startswith(_FLAGS_WITH_VALUE):
-            return len(words)
-        at += 1
-    return at
