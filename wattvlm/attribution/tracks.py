@@ -17,6 +17,9 @@ from wattvlm.units import S_PER_NS
 MOST_STEPS = 2000
 """As many as a wide screen has columns of pixels; each step keeps the least and the most of what it stands for."""
 
+MOST_LOOKED_AT = 20 * MOST_STEPS
+"""Of more ticks than this (several boards, each with its own) each so-many-th is looked at for least and most."""
+
 _DECIMALS = 3
 """A milliwatt is what the finest of these sensors resolve (NVML); more digits only fill the file."""
 
@@ -34,7 +37,8 @@ def _track(found: DomainCurves, block: Block) -> PowerTrack | None:
     if end_ns <= start_ns:
         return None
     steps_ns = _unique_inside(np.concatenate([curve.step_ns for curve in found.curves]), start_ns, end_ns)
-    edge_ns = np.concatenate([[start_ns], steps_ns, [end_ns]]).astype(np.int64)
+    looked_at_ns = steps_ns[:: -(-len(steps_ns) // MOST_LOOKED_AT) or 1]
+    edge_ns = np.concatenate([[start_ns], looked_at_ns, [end_ns]]).astype(np.int64)
     summed_j = np.sum([curve.middle_j(edge_ns) for curve in found.curves], axis=0)
     power_w = np.diff(summed_j) / (np.diff(edge_ns) * S_PER_NS)
     together = -(-len(power_w) // MOST_STEPS)
