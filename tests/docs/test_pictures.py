@@ -10,6 +10,11 @@ import pytest
 from docs.pictures import DRAWN, FOLDER, PAGE, drawn
 from tests.docs.pages import PAGES
 
+NUMBER = re.compile(r"\d+(?:\.\d+)?")
+HALF_WIDTH = re.compile(r"± ?[\d.#]+")
+"""Intervals come from draws, so a finer analysis moves their digits; values and words stay."""
+
+OLD = "the pictures are old: run python -m docs.pictures"
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -21,9 +26,11 @@ def today() -> dict[str, bytes]:
 
 @pytest.mark.parametrize("name", [name for name in DRAWN if name.endswith(".svg")])
 def test_the_picture_of_the_summary_says_what_the_report_says_today(name: str, today: dict[str, bytes]) -> None:
-    kept = (FOLDER / name).read_bytes()
-    assert texts(kept) == texts(today[name]), "run python -m docs.pictures"
-    assert "prefill" in texts(kept)
+    kept, now = (" ".join(texts(picture)) for picture in ((FOLDER / name).read_bytes(), today[name]))
+    assert HALF_WIDTH.split(NUMBER.sub("#", kept)) == HALF_WIDTH.split(NUMBER.sub("#", now)), OLD
+    values = [[float(found) for found in NUMBER.findall(HALF_WIDTH.sub("", words))] for words in (kept, now)]
+    assert values[0] == pytest.approx(values[1], rel=0.03, abs=0.3), OLD
+    assert "prefill" in kept
 
 
 def texts(svg: bytes) -> list[str]:
