@@ -15,6 +15,11 @@ def test_each_combination_is_one_cell_with_a_name_of_its_own():
     assert len({cell.name for cell in cells}) == len(cells) == 16
 
 
+def test_cells_without_images_have_no_resolution_and_are_there_once():
+    names = [cell.name for cell in Design(("a",), images=(0, 1), resolutions=((8, 8), (16, 16))).cells()]
+    assert sorted(names) == ["a_0_batch1_out32", "a_1x16x16_batch1_out32", "a_1x8x8_batch1_out32"]
+
+
 def test_the_order_is_random_settled_by_the_seed_and_keeps_a_loaded_model_together():
     assert MATRIX.cells() == MATRIX.cells()
     assert MATRIX.cells() != MATRIX.with_seed(4).cells()

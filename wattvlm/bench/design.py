@@ -97,13 +97,16 @@ class Design:
         return tuple(sorted(matrix, key=lambda cell: loadings.index(cell.loading)))
 
     def _matrix(self) -> list[Cell]:
+        """Each combination once; without images there is no resolution."""
         sizes: tuple[tuple[int, int] | None, ...] = self.resolutions or (None,)
-        return [
+        found = [
             Cell(*each)
             for each in product(
                 self.models, self.images, sizes, self.batch_sizes, self.output_tokens, self.dtypes, self.devices
             )
         ]
+        sized = [cell if cell.images else replace(cell, resolution=None) for cell in found]
+        return [cell for place, cell in enumerate(sized) if cell.images or cell not in sized[:place]]
 
     def differences(self, other: Design) -> list[str]:
         """What another design has differently, in words; empty where they are the same."""
