@@ -29,7 +29,7 @@ def command(folder: Path | None, output: Path | None, as_json: bool) -> None:
         recording = recover(folders[-1]).with_calibrations()
         report = analyze(recording)
     except WattvlmError as error:
-        raise click.ClickException(str(error)) from error
+        raise click.UsageError(str(error)) from error
     if output is not None:
         recording.save(output)
     click.echo(render(report, "json" if as_json else "console"))
