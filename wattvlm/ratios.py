@@ -99,7 +99,7 @@ def _definition(report: Metered, what: str) -> _Definition:
             "reasoning token",
             tokens.reasoning_output,
             "reasoning's share of decode (by tokens)",
-            lambda domains, above_idle: report.joules(DECODE, domains, above_idle).scaled(_reasoning_share(report)),
+            lambda domains, above_idle: report.joules(DECODE, domains, above_idle).scaled(reasoning_share(report)),
         ),
         "decode_token": _Definition(
             "decode_joules_per_token",
@@ -150,7 +150,7 @@ def share_by_flops(report: Metered) -> Share:
     return share, share
 
 
-def _reasoning_share(report: Metered) -> float:
+def reasoning_share(report: Metered) -> float:
     """Of the tokens that decode makes those that reason, which come first: so the first token, prefill's, is theirs."""
     reasoning, output, first = report.tokens.reasoning_output or 0, report.tokens.output or 0, report.requests
     if output <= first:

@@ -75,6 +75,20 @@ def test_a_changed_count_is_told_exactly_and_visual_tokens_are_explained() -> No
     assert any("joules_per_image" in note for note in found.notes)
 
 
+def test_reasoning_tokens_are_compared_where_a_run_has_them() -> None:
+    plain = compare(report(), report(seed=2))
+    assert not [each.metric for each in plain.differences if "reasoning" in each.metric or "answer" in each.metric]
+    thinking = replace(report(), tokens=replace(report().tokens, reasoning_output=400))
+    found = compare(report(), thinking)
+    assert found.of("reasoning_output_tokens").after is not None
+    per_reasoning, per_answer = (found.of(f"joules_per_{what}_token").after for what in ("reasoning", "answer"))
+    assert per_reasoning is not None
+    assert per_answer is not None
+    assert thinking.per("reasoning_token").middle_j == pytest.approx(per_reasoning.value)
+    assert per_reasoning.low < per_reasoning.value < per_reasoning.high
+    assert per_answer.value == pytest.approx(2 * thinking.per("output_token").middle_j)
+
+
 def test_another_power_limit_is_refused_unless_it_is_allowed() -> None:
     with pytest.raises(NotComparable, match="the power limit before is 700 W, after 450 W") as refused:
         compare(report(), report(limit_w="450"))

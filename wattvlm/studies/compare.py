@@ -19,8 +19,15 @@ from wattvlm.studies.comparable import identity_of, obstacles
 from wattvlm.studies.expected import expected_of, expected_part, expected_ratio
 from wattvlm.units import NS_PER_S
 
-RATIOS = ("request", "image", "visual_token", "prompt_token", "output_token", "decode_token", "total_token")
-COUNTS = ("visual_encoded", "visual_input", "visual_kept", "text_input", "audio_input", "cached_input", "output")
+RATIOS = (
+    "request", "image", "visual_token", "prompt_token", "output_token", "answer_token", "reasoning_token",
+    "decode_token", "total_token",
+)  # fmt: skip
+OF_REASONING = ("answer_token", "reasoning_token")
+"""Compared only where a run has reasoning tokens: without them an answer token is an output token."""
+
+COUNTS = ("visual_encoded", "visual_input", "visual_kept", "text_input", "audio_input", "cached_input", "output",
+          "reasoning_output")  # fmt: skip
 TIMES = {"ttft_s": "ttft_ns", "tpot_s": "tpot_ns", "latency_s": "duration_ns"}
 """Metrics of time by their one name, and the field of a call that has it."""
 
@@ -61,6 +68,7 @@ def _energies(before: Report, after: Report) -> list[Difference]:
             before, after, partial(expected_ratio, what=what),
         )
         for what in RATIOS
+        if what not in OF_REASONING or before.tokens.reasoning_output or after.tokens.reasoning_output
     ]  # fmt: skip
     names = dict.fromkeys(part.name for report in (before, after) for part in report.phases if not part.unseen)
     for name in (*names, *(OVERALL_PARTS if before.total is not None and after.total is not None else ())):

@@ -9,6 +9,7 @@ from statistics import NormalDist, fmean, stdev
 from wattvlm.comparison import Expected
 from wattvlm.energy import Energy
 from wattvlm.errors import NotResolved
+from wattvlm.ratios import reasoning_share, share_by_tokens
 from wattvlm.repeating import CallScatter
 from wattvlm.report import Report
 from wattvlm.trace import DECODE, PREFILL, PROJECTOR, VISION_ENCODE
@@ -18,6 +19,7 @@ NORMAL_95 = NormalDist().inv_cdf(0.975)
 PARTS_OF_RATIO = {
     "request": ("call",),
     "output_token": ("call",),
+    "answer_token": ("call",),
     "total_token": ("call",),
     "prompt_token": (PREFILL,),
     "decode_token": (DECODE,),
@@ -60,10 +62,11 @@ def _numerator(report: Report, what: str) -> tuple[tuple[str, ...], tuple[float,
     if what in PARTS_OF_RATIO:
         names = PARTS_OF_RATIO[what]
         return names, (1.0,) * len(names)
+    if what == "reasoning_token":
+        return (DECODE,), (reasoning_share(report),)
     encoders = tuple(part.name for part in report.phases if part.name in (VISION_ENCODE, PROJECTOR))
-    tokens = report.tokens
-    share = (tokens.visual_input or 0) / (tokens.prompt or 1)
-    return (*encoders, PREFILL), (*(1.0 for _ in encoders), share)
+    least, most = share_by_tokens(report)
+    return (*encoders, PREFILL), (*(1.0 for _ in encoders), (least + most) / 2)
 
 
 def _scatter(report: Report, names: Sequence[str], shares: Sequence[float]) -> CallScatter | None:
