@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar, cast
 
-from wattvlm.runtimes import Runtime, Settles, WatchesModels, own_runtimes, third_party_runtimes
+from wattvlm.runtimes import HasWorkers, Runtime, Settles, WatchesModels, own_runtimes, third_party_runtimes
 from wattvlm.sampling.children import ChildMarks
 from wattvlm.sampling.sampler import Sampler, shared_sampler
 from wattvlm.sensing import ProbeSource
@@ -210,14 +210,25 @@ _METER_IDS = itertools.count(1)
 _COUNTS = frozenset((*COUNTED, "images", "batch_size"))
 
 
-def see_calls_for(marks: ChildMarks) -> Callable[[], None]:
+def see_calls_for(marks: ChildMarks) -> SeenFromOutside:
     """Have this process's calls seen for another one that meters it, until it ends; never raises.
 
-    Processes that it forks are seen too. Meters that are opened in it work as ever. Gives what is to be called when
-    one of these processes ends: it writes the marks that were kept back.
+    Processes that it forks are seen too. Meters that are opened in it work as ever.
     """
     _WATCH.follow(marks)
-    return _WATCH.settle_at_end
+    return _WATCH
+
+
+class SeenFromOutside(Protocol):
+    """What a process that another one meters is asked for at its beginning and end."""
+
+    def settle_at_end(self) -> None:
+        """Write the marks that were kept back; for the end of each process."""
+        ...
+
+    def worker_packages(self) -> set[str]:
+        """Packages whose worker processes do a part of calls that are seen elsewhere."""
+        ...
 
 
 class _Watch:
@@ -284,6 +295,10 @@ class _Watch:
                     self._tell(_attempt(runtime, "uninstall", runtime.uninstall))
             self._samplers.remove(sampler)
             self._last = (sampler,)
+
+    def worker_packages(self) -> set[str]:
+        """Packages whose worker processes do a part of calls that are seen elsewhere."""
+        return {each.worker_package for each in self._runtimes if isinstance(each, HasWorkers)} - {""}
 
     def settle_at_end(self) -> None:
         """The end of a process that is metered from outside: what is kept back is written now or never."""

@@ -62,6 +62,26 @@ if __name__ == "__main__":
 """
 
 
+ENGINE = """
+import multiprocessing, sys
+import xllamacpp
+from tests.runtimes.llama_server import parameters
+from vllm.core import engine
+
+def ask():
+    server = xllamacpp.Server(parameters(*sys.argv[1:3]))
+    server.handle_chat_completions({"messages": [{"role": "user", "content": "What?"}], "max_tokens": 4})
+
+if __name__ == "__main__":
+    for method in ("fork", "spawn"):
+        workers = [multiprocessing.get_context(method).Process(target=target) for target in (engine, ask)]
+        for worker in workers:
+            worker.start()
+            worker.join()
+        print(*[worker.exitcode for worker in workers], flush=True)
+"""
+
+
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     folder = tmp_path_factory.mktemp("gguf")
@@ -86,6 +106,22 @@ def test_calls_of_threads_forks_workers_and_subprocesses_are_calls_of_the_progra
     assert [part.name for part in report.own_phases] == ["by hand"]
     assert "6 calls" in done.stderr
     assert "traceback" not in done.stderr.lower()
+
+
+def test_a_worker_that_does_a_part_of_calls_seen_elsewhere_adds_none_of_its_own(model, tmp_path):
+    """As vLLM's engine does: its package runs processes of its own, in which parts of other libraries are called."""
+    package = tmp_path / "vllm"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "core.py").write_text("def engine():\n    from script import ask\n    ask()\n")
+    (tmp_path / "script.py").write_text(ENGINE)
+    done = subprocess.run(
+        [*WATTVLM, "run", "-o", "run.json", "script.py", *model], cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "0 0\n0 0\n"
+    assert len(Report.load(tmp_path / "run.json").calls) == 2
 
 
 def test_llama_cpps_own_timing_lines_become_calls_and_pass_on_to_stderr(model, tmp_path):

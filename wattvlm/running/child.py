@@ -19,6 +19,7 @@ from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from wattvlm.metering import SeenFromOutside
     from wattvlm.sampling.children import ChildMarks
 
 BOOT = """
@@ -108,52 +109,64 @@ def _without_ours(trace: TracebackType | None) -> TracebackType | None:
     return trace
 
 
-def _watch(folder: Path) -> None:
-    """See this process's calls and those of the processes that it starts by multiprocessing; never raises."""
+def _watch(folder: Path, is_worker: bool = False) -> None:
+    """See this process's calls and those of the processes that it starts; never raises."""
     try:
         from wattvlm.metering import see_calls_for
         from wattvlm.sampling.children import ChildMarks
 
-        marks = ChildMarks(folder)
-        settle = see_calls_for(marks)
-        atexit.register(_end, marks, settle)
-        _watch_workers(folder, settle)
+        def is_part_of_others() -> bool:
+            return _target_package() in watched.worker_packages()
+
+        marks = ChildMarks(folder, is_part_of_others)
+        watched = see_calls_for(marks)
+        atexit.register(_end, marks, watched)
+        _watch_workers(folder, watched, is_worker)
     except Exception as error:
         with suppress(Exception):
             print(f"wattvlm: this program's calls are not seen: {error!r}", file=sys.stderr)
 
 
-def _end(marks: ChildMarks, settle: Callable[[], None]) -> None:
+def _end(marks: ChildMarks, watched: SeenFromOutside) -> None:
     """The end of a process that ends by itself: what was kept back, and the versions of what was imported."""
     from wattvlm.host import this_host
     from wattvlm.trace import Mark
 
     if marks.has_written:
-        settle()
+        watched.settle_at_end()
         marks.mark(Mark(monotonic_ns(), "facts", name=VERSIONS, text=json.dumps(dict(this_host().versions))))
 
 
-def _watch_workers(folder: Path, settle: Callable[[], None]) -> None:
+def _watch_workers(folder: Path, watched: SeenFromOutside, is_worker: bool) -> None:
     """Worker processes end without atexit, and those that are not forked begin as an empty Python."""
     from wattvlm.running.subprocesses import watch_subprocesses
     from wattvlm.runtimes._arriving import Arrivals
 
-    def arrived(module: ModuleType) -> None:
-        if module.__name__ == "multiprocessing.util":
+    def of_workers(module: ModuleType) -> None:
+        def settles_last(_: object = None) -> None:
+            module.Finalize(None, watched.settle_at_end, exitpriority=0)
 
-            def settle_last(_: object) -> None:
-                module.Finalize(None, settle, exitpriority=0)
-
-            module.register_after_fork(watch_worker, settle_last)
-        else:
-            _tell_spawned(module, folder)
+        module.register_after_fork(watch_worker, settles_last)
+        if is_worker:  # a spawned one forgets nothing when it begins, so that nothing is called then
+            settles_last()
 
     def of_subprocess(module: ModuleType) -> None:
         watch_subprocesses(module, functools.partial(boot_command, folder))
 
     Arrivals({
-        "multiprocessing.util": arrived, "multiprocessing.spawn": arrived, "subprocess": of_subprocess
+        "multiprocessing.util": of_workers,
+        "multiprocessing.spawn": functools.partial(_tell_spawned, folder=folder),
+        "subprocess": of_subprocess,
     }).start()  # fmt: skip
+
+
+def _target_package() -> str:
+    """The package of the function that this process was made for, where it is a worker of multiprocessing."""
+    module = sys.modules.get("multiprocessing.process")
+    if module is None:
+        return ""
+    target: object = getattr(module.current_process(), "_target", None)
+    return str(getattr(target, "__module__", "")).partition(".")[0]
 
 
 def _tell_spawned(spawn: ModuleType, folder: Path) -> None:
@@ -185,4 +198,4 @@ class _BeginsWatching:
 
 def watch_worker(folder: str) -> None:
     """Watch the models of a worker process."""
-    _watch(Path(folder))
+    _watch(Path(folder), is_worker=True)

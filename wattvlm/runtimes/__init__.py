@@ -57,6 +57,16 @@ class Settles(Protocol):
         ...
 
 
+@runtime_checkable
+class HasWorkers(Protocol):
+    """A runtime whose calls are done in part by worker processes, where nothing is to be seen a second time."""
+
+    @property
+    def worker_package(self) -> str:
+        """The package whose functions such processes run; "" where there are none."""
+        ...
+
+
 def next_call_id() -> int:
     """A call id that no other call of this process has."""
     return next(_ids)

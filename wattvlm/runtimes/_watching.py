@@ -79,9 +79,11 @@ class LibraryRuntime:
     """A runtime that wraps functions of libraries from the moment that they are imported; before, it costs nothing.
 
     wanted: module name -> what wraps its functions, by `watching.patches`; called right after the import.
+    worker_package: whose functions run in processes that do a part of the calls that are seen here.
     """
 
-    def __init__(self, name: str, wanted: Mapping[str, Watch]) -> None:
+    def __init__(self, name: str, wanted: Mapping[str, Watch], worker_package: str = "") -> None:
+        self.worker_package = worker_package
         self._name = name
         self._wanted = dict(wanted)
         self._lock = threading.RLock()

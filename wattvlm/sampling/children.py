@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -26,14 +26,17 @@ _LANE_BITS = 20
 class ChildMarks:
     """Where a metered process that is not the meter's own writes its marks, and each process that it forks.
 
-    folder: of the meter's sampler. Never raises: a mark that cannot be written is lost, as is all that follows once
-    the folder is gone.
+    folder: of the meter's sampler. is_seen_elsewhere: asked in each process before its first mark: whether what it does
+    is a part of calls that another process marks, so that it marks nothing. Never raises: a mark that cannot be written
+    is lost, as is all that follows once the folder is gone.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, is_seen_elsewhere: Callable[[], bool] = lambda: False) -> None:
         self._folder = folder
+        self._is_seen_elsewhere = is_seen_elsewhere
         self._lock = threading.RLock()
         self._journal: JournalWriter | None = None
+        self._is_mute: bool | None = None
         os.register_at_fork(after_in_child=self._begin_anew)
 
     @property
@@ -44,7 +47,10 @@ class ChildMarks:
     def mark(self, mark: Mark) -> None:
         """Write a mark: the MarkSink."""
         with suppress(Exception):  # the measured call goes on, and there is nowhere to tell
-            self._own_journal().append(encode_mark(mark))
+            if self._is_mute is None:
+                self._is_mute = self._is_seen_elsewhere()
+            if not self._is_mute:
+                self._own_journal().append(encode_mark(mark))
 
     def _own_journal(self) -> JournalWriter:
         with self._lock:
@@ -56,6 +62,7 @@ class ChildMarks:
         """A forked process; the lock may have been held by a thread that is not here."""
         self._lock = threading.RLock()
         self._journal = None
+        self._is_mute = None
 
 
 def child_marks(folder: Path) -> list[Mark]:

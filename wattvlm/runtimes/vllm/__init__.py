@@ -20,5 +20,7 @@ def _watch_llm(module: Any, watching: Watching) -> None:
 
 
 RUNTIME = LibraryRuntime(
-    "vllm", {"vllm.v1.engine.output_processor": _watch_outputs, "vllm.entrypoints.llm": _watch_llm}
+    "vllm",
+    {"vllm.v1.engine.output_processor": _watch_outputs, "vllm.entrypoints.llm": _watch_llm},
+    worker_package="vllm",
 )
