@@ -38,12 +38,16 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bench.Results,
     return folder / "results", results, told
 
 
-def test_each_cell_has_a_report_whose_joules_are_those_of_its_own_length(done):
+def test_each_cell_has_a_report_with_the_joules_of_its_own_calls(done):
     folder, results, _ = done
     found = bench.reports(folder)
     assert sorted(found) == sorted(results.order)
-    short, long = (found[f"virtual_1_batch1_out{tokens}"].joules("decode").middle_j for tokens in (8, 32))
-    assert long - short == pytest.approx(DECODE_W * 0.002 * (32 - 8), rel=0.25)
+    for tokens in (8, 32):
+        decode = found[f"virtual_1_batch1_out{tokens}"].phase("decode")
+        assert decode.duration_ns >= 0.002 * tokens * NS_PER_S
+        assert decode.energies["gpu"].energy.middle_j == pytest.approx(
+            DECODE_W * decode.duration_ns / NS_PER_S, rel=0.1
+        )
 
 
 def test_the_index_says_how_each_cell_ended(done):
@@ -142,7 +146,7 @@ def test_a_run_that_is_killed_loses_no_finished_cell_and_goes_on_with_the_rest(t
     program = [sys.executable, "-c", KILLED, str(tmp_path)]
     running = subprocess.Popen(program, cwd=Path(__file__).parents[2], env=environment)
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 240
         while time.monotonic() < deadline and running.poll() is None:
             if keeping.is_bench(folder) and keeping.load(folder).finished:
                 break
