@@ -8,6 +8,7 @@ WattvlmError
     SamplerError            the sampling process died, or cannot keep the period
     NotResolved             joules asked for a phase that the readings cannot resolve
     NotComparable           the joules of two runs are not of one kind
+    RecordingsDoNotJoin     recordings are not of one job
     TraceError              phases of one call overlap on one lane, or tokens outside a call
     ReportFormatError       a file is broken, foreign, or of an unknown schema version
 """
@@ -59,6 +60,10 @@ class NotComparable(WattvlmError):
     def __init__(self, message: str, kinds: tuple[str, ...]) -> None:
         super().__init__(message)
         self.kinds = kinds
+
+
+class RecordingsDoNotJoin(WattvlmError):
+    """Recordings cannot be brought together as those of one job."""
 
 
 class TraceError(WattvlmError):

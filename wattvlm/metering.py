@@ -186,6 +186,18 @@ class Meter:
             self._report = report
         return report
 
+    def gathered(self, group: object = None) -> Report | None:
+        """The Report of all ranks of a distributed job on the first one, after the block; None on the others.
+
+        A collective over a torch.distributed process group (the default one): every rank must call it. Each device is
+        counted once; calls are labelled "rank 0", "rank 1" ... RuntimeError without a process group.
+        """
+        from wattvlm.attribution import analyze
+        from wattvlm.gathering import gathered
+
+        recording = gathered(self.recording, group)
+        return None if recording is None else analyze(recording)
+
     def _mark(self, kind: _OwnMark, name: str = "", *, value: float = 0.0, text: str = "") -> int:
         now_ns = monotonic_ns()
         is_of_block = kind in ("block_start", "block_end")

@@ -4,8 +4,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from wattvlm.cli import main
 from wattvlm.errors import WattvlmError
+from wattvlm.recording import Recording
 from wattvlm.running.metered import run_program
 from wattvlm.running.program import Program, program_of
 from wattvlm.sensing import ProbeSource
@@ -94,3 +97,13 @@ def test_a_worker_that_only_prepares_inputs_adds_nothing_to_the_calls(tmp_path):
     marks.mark(Mark(2, "phase_end", name="preprocess"))
     assert child_marks(tmp_path) == []
     assert list(Path(tmp_path).iterdir()) != []
+
+
+@pytest.mark.parametrize(("variable", "rank"), [("RANK", "3"), ("SLURM_PROCID", "7"), ("NONE", "0")])
+def test_each_rank_of_a_job_has_a_recording_of_its_own(tmp_path, monkeypatch, variable, rank):
+    for name in ("RANK", "SLURM_PROCID"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, rank)
+    words = ["run", "-q", "--recording", str(tmp_path / "run-{rank}.json.gz"), "--", "true"]
+    assert CliRunner().invoke(main, words).exit_code == 0
+    assert [phase.name for phase in Recording.load(tmp_path / f"run-{rank}.json.gz").trace.own_phases] == ["true"]

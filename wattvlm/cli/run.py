@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from wattvlm.recording import Recording
     from wattvlm.report import Report
 
 
@@ -28,7 +29,7 @@ class _WithModule(click.Command):
         return super().parse_args(ctx, args)
 
 
-_WITH_VALUE = ("-o", "--output", "--label")
+_WITH_VALUE = ("-o", "--output", "--recording", "--label")
 
 
 @click.command(
@@ -36,10 +37,17 @@ _WITH_VALUE = ("-o", "--output", "--label")
 )
 @click.argument("program", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Save the report as JSON.")
+@click.option(
+    "--recording",
+    metavar="FILE",
+    help="Save the recording, for `wattvlm merge`; {rank} in it is the process' number in a job of torchrun or srun.",
+)
 @click.option("--label", default="", help="A name for the report (default: the program's).")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON instead of tables, to stderr too.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing.")
-def command(program: tuple[str, ...], output: Path | None, label: str, as_json: bool, quiet: bool) -> None:
+def command(
+    program: tuple[str, ...], output: Path | None, recording: str | None, label: str, as_json: bool, quiet: bool
+) -> None:
     """Run a program and report its joules, with no change to it.
 
     PROGRAM is script.py, -m MODULE, or any command, with its own arguments; "--" before it where it begins with a dash.
@@ -56,6 +64,8 @@ def command(program: tuple[str, ...], output: Path | None, label: str, as_json: 
         outcome = run_program(program_of(program), label=label)
     except NotRunnable as error:
         raise click.UsageError(str(error)) from error
+    if recording is not None:
+        _save(outcome.recording, Path(recording.replace("{rank}", _rank())))
     report = None if quiet and output is None else outcome.report
     if report is not None and output is not None:
         _save(report, output)
@@ -64,13 +74,16 @@ def command(program: tuple[str, ...], output: Path | None, label: str, as_json: 
     raise SystemExit(outcome.exit_code)
 
 
-def _save(report: Report, path: Path) -> None:
+def _rank() -> str:
+    """The number of this process in its job, as torchrun (RANK) and Slurm's srun (SLURM_PROCID) tell it."""
+    return os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or "0"
+
+
+def _save(found: Report | Recording, path: Path) -> None:
     try:
-        report.save(path)
+        found.save(path)
     except OSError as error:
-        click.echo(
-            f"wattvlm: the report could not be saved: {error}. Cure: -o with a path that can be written", err=True
-        )
+        click.echo(f"wattvlm: {path} could not be saved: {error}. Cure: a path that can be written", err=True)
 
 
 def _show(report: Report, as_json: bool) -> None:
