@@ -44,10 +44,9 @@ def test_each_cell_has_a_report_with_the_joules_of_its_own_calls(done):
     assert sorted(found) == sorted(results.order)
     for tokens in (8, 32):
         decode = found[f"virtual_1_batch1_out{tokens}"].phase("decode")
-        assert decode.duration_ns >= 0.002 * tokens * NS_PER_S
-        assert decode.energies["gpu"].energy.middle_j == pytest.approx(
-            DECODE_W * decode.duration_ns / NS_PER_S, rel=0.1
-        )
+        seconds = (decode.duration_ns or 0.0) / NS_PER_S
+        assert seconds >= 0.002 * tokens
+        assert decode.energies["gpu"].energy.middle_j == pytest.approx(DECODE_W * seconds, rel=0.1)
 
 
 def test_the_index_says_how_each_cell_ended(done):
