@@ -68,7 +68,7 @@ def test_a_command_is_one_phase_with_the_joules_of_its_time():
     (part,) = report.own_phases
     assert part.name == "sleep"
     assert (part.duration_ns or 0) >= 0.5e9
-    low_j, high_j = part.energies["gpu"].energy.interval_j
+    low_j, high_j = part.energies["gpu"].bounds_j
     assert 0.0 < low_j <= 100.0 * (part.duration_ns or 0) / 1e9 <= high_j
     assert any("metered as a whole" in note for note in report.notes)
 

@@ -84,7 +84,7 @@ def test_joules_per_request_are_those_of_the_window_with_work_over_its_requests(
     assert watched.served is not None
     assert (watched.served.requests, watched.served.prompt_tokens, watched.served.output_tokens) == (12, 600, 240)
     seconds = (watched.served.end_ns - watched.served.start_ns) / 1e9
-    low_j, high_j = watched.report.joules(WITH_WORK).interval_j
+    low_j, high_j = watched.report.phase(WITH_WORK).energies["gpu"].bounds_j
     assert 0.0 < low_j <= 100.0 * seconds <= high_j  # the counter is one of 100 W
     assert (watched.served.at_once, watched.served.most_at_once) == (20 / 7, 4)
 
@@ -95,7 +95,7 @@ def test_a_server_without_metrics_gives_joules_and_the_reason(server):
     assert watched.served is None
     assert "HTTP 404" in watched.why_not
     assert "Cure:" in watched.why_not
-    assert watched.report.joules("block").middle_j > 0.0
+    assert watched.report.block.energies["gpu"].bounds_j[0] > 0.0
 
 
 def test_where_nothing_answers_nothing_is_measured():
@@ -143,9 +143,15 @@ def test_llama_cpps_own_server_is_watched_while_it_answers(tmp_path):
         assert process.stdout is not None
         url = process.stdout.readline().strip()
         answered: list[int] = []
-        asking = threading.Timer(0.3, lambda: answered.extend([_asked(url) for _ in range(3)]))
-        asking.start()
-        watched = watch(MetricsPage(url), interval_ns=10**8, probes=COUNTER, each=until(lambda: len(answered) == 3))
+        asking = threading.Thread(target=lambda: answered.extend([_asked(url) for _ in range(3)]))
+        stop = until(lambda: len(answered) == 3)
+
+        def each(look: object) -> None:
+            if asking.ident is None:  # requests begin after the first look
+                asking.start()
+            stop(look)
+
+        watched = watch(MetricsPage(url), interval_ns=10**8, probes=COUNTER, each=each)
         asking.join()
         shown = CliRunner().invoke(main, ["watch", url, "--for", "300ms"])
         process.terminate()
