@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import sys
 import pytest
 
 import wattvlm
-from tests.docs.pages import PAGES, ROOT, blocks
+from tests.docs.pages import COMMANDS, FENCE, PAGES, ROOT, blocks
 from wattvlm.demo import replay_path
 
 pytest.importorskip("transformers", reason="pages run models: needs the extra wattvlm[torch]")
@@ -60,6 +61,13 @@ CURE = (
 def test_a_block_that_is_not_run_says_why(place: str, reason: str) -> None:
     assert len(reason) > 10, f"{place}: {CURE}"
     pytest.skip(f"{place}: {reason}")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_no_command_hides_in_an_indented_block_that_nobody_runs(page: str) -> None:
+    outside = FENCE.sub("", PAGES[page].read_text())
+    hidden = re.findall(rf"^\n {{4,}}(?:{'|'.join(COMMANDS)}).*", outside, re.MULTILINE)
+    assert hidden == [], f"{page}: give it a fence. {CURE}"
 
 
 def test_the_pages_are_found_with_their_blocks() -> None:
