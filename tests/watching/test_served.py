@@ -10,6 +10,8 @@ from tests.watching.pages import LLAMA_CPP, SGLANG, TGI, VLLM, page
 from wattvlm.watching.metrics import parse, quantile
 from wattvlm.watching.served import Look, served
 
+pytest.importorskip("prometheus_client", reason="needs the extra wattvlm[prometheus]")
+
 
 def looks(shape, *states):
     """A look a second at a server whose (requests, prompt, output, running) were these."""

@@ -24,6 +24,8 @@ from wattvlm.sensing import ProbeSource
 from wattvlm.watching import MetricsPage, NotAnswering, watch
 from wattvlm.watching.session import WITH_WORK
 
+pytest.importorskip("prometheus_client", reason="needs the extra wattvlm[prometheus]")
+
 ROOT = Path(__file__).parents[2]
 COUNTER = (ProbeSource("tests.sampling.tiny_probes:Counter"),)
 
@@ -173,7 +175,6 @@ def _asked(url: str) -> int:
 
 
 def test_joules_are_given_to_prometheus_meanwhile_and_without_a_server_too(server):
-    pytest.importorskip("prometheus_client", reason="needs the extra wattvlm[prometheus]")
     for words in ([], [server.url, "--json"]):
         shown = CliRunner().invoke(main, ["watch", *words, "--listen", "0", "--for", "200ms"])
         assert shown.exit_code in (0, 3), shown.output
