@@ -131,7 +131,7 @@ def command_help() -> Iterator[str]:
 
     from wattvlm.cli import main
 
-    context = click.Context(main, info_name="wattvlm", terminal_width=84, max_content_width=84)
+    context = click.Context(main, info_name="wattvlm", **main.context_settings)
     for name in main.list_commands(context):
         command = main.get_command(context, name)
         if command is not None and not command.hidden:
