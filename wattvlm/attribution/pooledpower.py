@@ -250,7 +250,7 @@ class _Problem:
         if setting.jitter_s:
             usual_w, _ = _fitted(chain, usual_w, setting.variation, idle, self.curve.limit_w)
             chain = _with_jitter(chain, setting.jitter_s, usual_w)
-        likely = -0.5 * (setting.lag_s / LAG_STD_S) ** 2
+        likely = -0.5 * (setting.lag_s / np.hypot(LAG_STD_S, self.updates.shift_s / 3**0.5)) ** 2
         _, found = _fitted(chain, usual_w, setting.variation, idle, self.curve.limit_w)
         return replace(setting, log_likelihood=likely + found)
 

@@ -50,10 +50,13 @@ class PowerView:
 def power_chain(
     timeline: Timeline, updates: Updates, origin_ns: int, response: Response, lag_s: float, noise_w2: Floats
 ) -> Chain:
-    """The clusters of a power sensor's readings. lag_s: by how much all ticks are stamped late; noise_w2: of each."""
+    """The clusters of a power sensor's readings. lag_s: by how much all ticks are stamped late; noise_w2: of each.
+
+    Clusters have the same readings whatever the lag is, so that lags can be told apart by some of the clusters.
+    """
     tick_s = updates.time_s - lag_s
-    border_s = _borders(timeline, tick_s, origin_ns)
-    group = np.searchsorted(border_s, tick_s, "left") - 1
+    border_s = _borders(timeline, updates.time_s, origin_ns)
+    group = np.searchsorted(border_s, updates.time_s, "left") - 1
     count = np.bincount(group, minlength=len(border_s) - 1)
     first = np.cumsum(count) - count
     row = np.arange(int(np.max(count)))
