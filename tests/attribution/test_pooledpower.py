@@ -3,9 +3,15 @@
 import random
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from wattvlm.attribution import analyze
+from wattvlm.attribution.powerviews import power_chain
+from wattvlm.attribution.responses import Boxcar
+from wattvlm.attribution.timeline import timeline_of
+from wattvlm.attribution.updates import Updates
+from wattvlm.attribution.windows import Window
 from wattvlm.testing import PowerCurve, Script, ScriptedPhase, VirtualMachine, VirtualSensor, simulate
 from wattvlm.trace import Mark
 
@@ -113,3 +119,16 @@ def test_what_ran_before_the_block_is_not_taken_for_idle():
     low_j, high_j = report.joules("prefill").interval_j
     assert low_j <= truth_j <= high_j
     assert high_j - low_j < 0.2 * truth_j
+
+
+def test_clusters_have_the_same_readings_at_each_lag_so_that_lags_can_be_compared():
+    time_s = np.arange(0.0, 24.0, 0.1)
+    updates = Updates(time_s, np.zeros(240), np.full(240, 300.0), None)
+    parts = [{"prefill": (Window(start, start + 400 * MS),)} for start in range(2_000 * MS, 22_000 * MS, 990 * MS)]
+    timeline = timeline_of(parts, (Window(1_900 * MS, 23_000 * MS),), 0, 24_000 * MS)
+    assert timeline is not None
+    rows = {
+        tuple(np.sum(power_chain(timeline, updates, 0, Boxcar(1.0), lag_s, np.ones(240)).clusters[0].real, axis=1))
+        for lag_s in (-0.03, -0.02, -0.01, 0.0, 0.01, 0.02, 0.03)
+    }
+    assert len(rows) == 1
