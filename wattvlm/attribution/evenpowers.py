@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wattvlm.attribution.responses import Response
 from wattvlm.attribution.ticks import Floats, seconds_since
@@ -13,9 +14,14 @@ from wattvlm.attribution.timeline import Indices, Timeline
 from wattvlm.attribution.views import SLOPE_S
 from wattvlm.units import S_PER_NS
 
-SLOPED_FROM_S = 0.25
-LARGEST_DRIFT_FRACTION = 0.25
-"""A segment this long may drift from end to end by this part of the largest power."""
+SLOPED_FROM_S = 0.008
+"""What a shorter segment draws has no slope that counts."""
+
+LARGEST_DRIFT_FRACTION, DRIFT_STD_FRACTION = 0.25, 0.08
+"""A segment may drift from end to end by this part of the largest power at most, and by this (one sigma) if short."""
+
+FREE_FROM_S = 0.25
+"""A segment this long may drift as far as it can: of its power, only the largest drift is known."""
 
 USUAL_IDLE_FRACTION, USUAL_DRIFT = 0.1, 0.2
 """Of what fits about as well, the middle takes times without phases to be alike to 0.1 of the largest power (one
@@ -30,7 +36,8 @@ class Columns:
     """Segments (M,) and the unknown power of each; sloped: which have a slope, the unknowns after the powers.
 
     low_w, high_w: of powers, then of slopes (watts in SLOPE_S). usual (rows, unknowns): sums that are usually about
-    0, in their usual sizes: slopes, and what differs between times in which no phase runs.
+    0, in their usual sizes: slopes, and what differs between times in which no phase runs. drifts: the same for slopes
+    of short segments, which bounds go by as well.
     """
 
     start_s: Floats
@@ -41,6 +48,7 @@ class Columns:
     low_w: Floats
     high_w: Floats
     usual: Floats
+    drifts: Floats
 
     def weights(self, response: Response, tick_s: Floats) -> Floats:
         """What readings whose windows end at ticks show of a watt of each unknown, (ticks, unknowns)."""
@@ -55,8 +63,13 @@ class Columns:
         return np.concatenate([found, moments / SLOPE_S], axis=1)
 
 
-def columns_of(timeline: Timeline, between: str, limit_w: float, origin_ns: int) -> Columns:
-    """The unknowns of a timeline. between: the name of the time between phases, which has one power throughout."""
+def columns_of(
+    timeline: Timeline, between: str, limit_w: float, origin_ns: int, earlier_s: float = EARLIER_S
+) -> Columns:
+    """The unknowns of a timeline. between: the name of the time between phases, which has one power throughout.
+
+    earlier_s: power before the first segment is what it is in this, for so long.
+    """
     start_s, end_s = seconds_since(origin_ns, timeline.start_ns), seconds_since(origin_ns, timeline.end_ns)
     shared = timeline.kinds.index(between) if between in timeline.kinds else -1
     is_shared = timeline.kind == shared
@@ -65,14 +78,23 @@ def columns_of(timeline: Timeline, between: str, limit_w: float, origin_ns: int)
     sloped = np.flatnonzero((timeline.row >= 0) & ~is_shared & (end_s - start_s >= SLOPED_FROM_S))
     steepest_w = LARGEST_DRIFT_FRACTION * limit_w * SLOPE_S / (end_s - start_s)[sloped]
     powers = int(np.max(owner)) + 1
-    start_s[0] -= EARLIER_S
+    is_short = (end_s - start_s)[sloped] < FREE_FROM_S
+    start_s[0] -= earlier_s
     end_s[-1] += EARLIER_S
     idle = np.unique(owner[(timeline.row < 0) | is_shared])
     return Columns(
         start_s, end_s, owner.astype(np.int64), sloped.astype(np.int64), powers,
         np.concatenate([np.zeros(powers), -steepest_w]), np.concatenate([np.full(powers, limit_w), steepest_w]),
-        _usual(idle, powers, limit_w, steepest_w),
+        _usual(idle, powers, limit_w, steepest_w), _drifts(powers, steepest_w, is_short),
     )  # fmt: skip
+
+
+def _drifts(powers: int, steepest_w: Floats, is_short: NDArray[np.bool_]) -> Floats:
+    """Slopes of short segments in sigmas, (short segments, unknowns)."""
+    found = np.zeros((int(np.sum(is_short)), powers + len(steepest_w)))
+    std_w = DRIFT_STD_FRACTION / LARGEST_DRIFT_FRACTION * steepest_w[is_short]
+    found[np.arange(len(found)), powers + np.flatnonzero(is_short)] = 1.0 / std_w
+    return found
 
 
 def _usual(idle: Indices, powers: int, limit_w: float, steepest_w: Floats) -> Floats:

@@ -8,14 +8,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from wattvlm.attribution.calls import CallWindows
+from wattvlm.attribution.counter import CounterCurve
 from wattvlm.attribution.domains import DomainCurves
 from wattvlm.attribution.evenpowers import Columns, columns_of, seconds_in
 from wattvlm.attribution.joules import PartJoules, gain_error_j
-from wattvlm.attribution.pooled import DOMAIN_WORDS, FEWEST_CALLS
+from wattvlm.attribution.pooled import DOMAIN_WORDS, FEWEST_CALLS, has_ticks
 from wattvlm.attribution.pooledpower import responses_of, usable_updates
 from wattvlm.attribution.power import PowerCurve
-from wattvlm.attribution.profile import Profile, ProfileProblem
+from wattvlm.attribution.profile import LARGEST_LAG_S, Profile, ProfileProblem
+from wattvlm.attribution.responses import Counted
+from wattvlm.attribution.ticks import seconds_since
 from wattvlm.attribution.timeline import Timeline, timeline_of
+from wattvlm.attribution.updates import Updates
 from wattvlm.attribution.windows import Stretches
 from wattvlm.recording import Recording
 from wattvlm.units import NS_PER_MS, S_PER_NS, format_ns
@@ -23,15 +27,19 @@ from wattvlm.units import NS_PER_MS, S_PER_NS, format_ns
 FEWEST_ROWS = 8
 """With fewer updates than this nothing is tried; how many more than unknowns are needed is another matter."""
 
+BESIDE_S = 1.0
+"""Of a counter, ticks this long before the first call and after the last are used."""
+
 MOST_SLACK_NS = NS_PER_MS
 """Where a boundary is said to be off by more on its own, readings do not tell whose joules are beside it."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Fitted:
-    """One power sensor: all solutions that fit its readings."""
+    """One sensor: all solutions that fit its readings. limit_w: the largest power, as the sensor shows it."""
 
-    curve: PowerCurve
+    curve: PowerCurve | CounterCurve
+    limit_w: float
     columns: Columns
     profile: Profile
 
@@ -39,15 +47,17 @@ class _Fitted:
     def words(self) -> str:
         """What was taken of it, for a report."""
         channel = self.curve.channel
+        lags = " to ".join(dict.fromkeys(format_ns(lag_s / S_PER_NS) for lag_s in self.profile.lags_s))
+        if isinstance(self.curve, CounterCurve):
+            return f"{channel.name}: its ticks against the marks {lags} late"
         known = "known" if channel.window_ns is not None else "found from the readings"
         words = " or ".join(dict.fromkeys(response.words for response in self.profile.responses))
-        lags = " to ".join(dict.fromkeys(format_ns(lag_s / S_PER_NS) for lag_s in self.profile.lags_s))
         return f"{channel.name} is taken for {words} ({known}), stamped {lags} late"
 
 
 @dataclass(frozen=True, slots=True)
 class FewCalls:
-    """The power sensors of a domain, each with all solutions that fit. line: the method, in words."""
+    """The sensors of a domain, each with all solutions that fit. line: the method, in words."""
 
     fitted: tuple[_Fitted, ...]
     line: str
@@ -60,7 +70,7 @@ class FewCalls:
             seconds = seconds_in(each.columns, list(_flat(windows)), each.curve.origin_ns) / divisor
             least_j, most_j = each.profile.ends(seconds)
             own_j = float(seconds @ each.profile.best[: len(seconds)])
-            slack_j = each.curve.limit_w * _slack_s(windows) / divisor
+            slack_j = each.limit_w * _slack_s(windows) / divisor
             middle_j, low_j, high_j = middle_j + own_j, low_j + least_j - slack_j, high_j + most_j + slack_j
             gain_j = gain_error_j(each.curve.channel, np.array([own_j]), np.array([float(np.sum(seconds))]))
             gains_j[each.curve.channel.board] = gains_j[each.curve.channel.board] + gain_j
@@ -70,8 +80,8 @@ class FewCalls:
 def few_calls(
     found: DomainCurves, calls: Sequence[CallWindows], between: str, block: Stretches, recording: Recording
 ) -> FewCalls | None:
-    """All solutions for a domain of power sensors and one call to four; None where bounds for any curve are all."""
-    curves = [curve for curve in found.curves if isinstance(curve, PowerCurve)]
+    """All solutions for a domain and one call to four; None where bounds for any curve are all."""
+    curves = [curve for curve in found.curves if isinstance(curve, PowerCurve | CounterCurve)]
     if len(curves) < len(found.curves) or found.method != "measured" or not 0 < len(calls) < FEWEST_CALLS:
         return None
     parts = [{**call.phases, between: call.between} for call in calls]
@@ -82,7 +92,7 @@ def few_calls(
         return None
     fitted: list[_Fitted] = []
     for curve in curves:
-        own = _fitted(curve, timeline, between, recording)
+        own = (_fitted if isinstance(curve, PowerCurve) else _counted)(curve, timeline, between, recording)
         if own is None:
             return None
         fitted.append(own)
@@ -100,7 +110,29 @@ def _fitted(curve: PowerCurve, timeline: Timeline, between: str, recording: Reco
         profile = problem.solved(responses_of(curve))
     except np.linalg.LinAlgError:  # readings so odd that no noise describes them: bounds hold all the same
         return None
-    return None if profile is None else _Fitted(curve, columns, profile)
+    return None if profile is None else _Fitted(curve, curve.limit_w, columns, profile)
+
+
+def _counted(curve: CounterCurve, timeline: Timeline, between: str, recording: Recording) -> _Fitted | None:
+    """The same for a counter of exact joules whose ticks are seen, or that ticks faster than it is read."""
+    if curve.limit_w is None or not has_ticks(curve):
+        return None
+    ticks = next(piece.stretch.ticks for piece in curve.pieces if piece.stretch is not None)
+    early_s, late_s, energy_j = ticks.early_s[1:], ticks.late_s[1:], ticks.energy_j[1:]
+    start_s, end_s = seconds_since(curve.origin_ns, np.array(timeline.in_calls_ns))
+    near = (late_s > start_s - BESIDE_S) & (early_s < end_s + BESIDE_S)
+    if np.sum(near) < FEWEST_ROWS or late_s[near][0] > start_s or early_s[near][-1] < end_s:
+        return None
+    early_s, late_s, energy_j = early_s[near], late_s[near], energy_j[near]
+    updates = Updates((early_s + late_s) / 2, (late_s - early_s) / 12**0.5, energy_j - energy_j[0], None)
+    columns = columns_of(timeline, between, curve.limit_w, curve.origin_ns, 0.0)
+    offset_j = curve.limit_w * (float(late_s[0] - columns.start_s[0]) + LARGEST_LAG_S)
+    problem = ProfileProblem(columns, updates, curve.channel.resolution_j or 0.0, True, offset_j)
+    try:
+        profile = problem.solved([Counted()])
+    except np.linalg.LinAlgError:  # ticks so odd that no noise describes them: bounds hold all the same
+        return None
+    return None if profile is None else _Fitted(curve, curve.limit_w, columns, profile)
 
 
 def _is_sure(windows: Stretches) -> bool:

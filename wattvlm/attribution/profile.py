@@ -39,7 +39,7 @@ LARGEST_SCALE = 0.02
 USUAL_LAG_S = 0.003
 """The middle takes the smaller of two lags that fit about as well; bounds know nothing of this."""
 
-LEAST_NOISE_W, STAMP_STD_S = 0.03, 50e-6
+LEAST_NOISE_W, LEAST_NOISE_J, STAMP_STD_S = 0.03, 0.002, 50e-6
 NOISES_W = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 JITTERS_S = (0.0, 0.0005, 0.001, 0.002)
 """One sigma of readings and of ticks that is tried, beside these and what is known of them."""
@@ -49,6 +49,9 @@ FEWEST_SPARE = 3
 
 LARGEST_MISFIT_FRACTION = 0.03
 """Where readings differ from the best solution by more than this part of their swing, powers were not even."""
+
+LARGEST_MISFIT_STD = 3.0
+"""The misfit of a counter's ticks is at most so many standard deviations above what their brackets make it."""
 
 LEAST_PERIODS = 3.0
 """A memory of fewer periods than this is short."""
@@ -95,12 +98,16 @@ class _Cell:
 
 @dataclass(frozen=True, slots=True)
 class ProfileProblem:
-    """A power sensor's updates and what may have drawn them. is_known: the response is stated."""
+    """A sensor's updates and what may have drawn them. is_known: the response is stated.
+
+    offset_j: what a counter's first tick may have counted since the first segment began; 0 for powers.
+    """
 
     columns: Columns
     updates: Updates
     resolution_w: float
     is_known: bool
+    offset_j: float = 0.0
 
     def solved(self, responses: Sequence[Response]) -> Profile | None:
         """All solutions that fit; None where there are too few readings, or none fits with even powers.
@@ -115,10 +122,10 @@ class ProfileProblem:
         return replace(self, updates=replace(self.updates, time_s=time_s))._solved(found.responses)
 
     def _solved(self, responses: Sequence[Response]) -> Profile | None:
-        spare = len(self.updates) - self._powers - 1 - len(self._extra_ends)
+        spare = self._spare
         if spare < FEWEST_SPARE:
             return None
-        swing_w = float(np.ptp(self.updates.value))
+        swing_w = self._swing_w
         rough_w2 = np.full(len(self.updates), (ROUGH_FRACTION * swing_w) ** 2 + LEAST_NOISE_W**2)
         started = _near_the_best([self._started(response, rough_w2) for response in responses])
         rough = _near_the_best([self._settled(each, rough_w2) for each in started])
@@ -130,7 +137,7 @@ class ProfileProblem:
         best = _least(cells)
         threshold = best.fit.misfit + max(best.fit.misfit / spare, 1.0) * t_95(spare) ** 2
         fitting = sorted((cell for cell in cells if cell.fit.misfit <= threshold), key=lambda cell: cell.fit.misfit)
-        if self._off_w(best, noise_w2) > LARGEST_MISFIT_FRACTION * swing_w or not self._is_told(fitting):
+        if not self._is_even(best, noise_w2) or not self._is_told(fitting):
             return None
         usual = [(self._usual_fit(cell.place, noise_w2), cell.fit) for cell in fitting]
         middle = _nearest_that_fits(*min(usual, key=lambda each: each[0].misfit), threshold)
@@ -139,6 +146,20 @@ class ProfileProblem:
     @property
     def _powers(self) -> int:
         return len(self.columns.low_w)
+
+    @property
+    def _spare(self) -> int:
+        """How many more readings than unknowns there are; what is known of drifts counts as a reading."""
+        return len(self.updates) + len(self.columns.drifts) - self._powers - 1 - len(self._extra_ends)
+
+    @property
+    def _is_counted(self) -> bool:
+        return self.offset_j > 0.0
+
+    @property
+    def _swing_w(self) -> float:
+        """How far readings reach; of a counter, how far its steps do, in joules."""
+        return float(np.ptp(np.diff(self.updates.value) if self._is_counted else self.updates.value))
 
     @property
     def _largest_lag_s(self) -> float:
@@ -153,6 +174,8 @@ class ProfileProblem:
     def _extra_ends(self) -> list[float]:
         """How far the window and the period may be off, where they may."""
         ends = [] if self.is_known else [LARGEST_SCALE]
+        if self._is_counted:
+            ends.append(self.offset_j)
         return ends if self._is_sure else [*ends, self.updates.stretch]
 
     @property
@@ -225,8 +248,12 @@ class ProfileProblem:
 
     def _fit_of_powers(self, place: _Place, noise_w2: Floats) -> BoundedFit:
         root_w = np.sqrt(noise_w2)
-        design = self.columns.weights(place.response, self._tick_s(place)) / root_w[:, None]
-        return bounded_fit(design, self.updates.value / root_w, self.columns.low_w, self.columns.high_w)
+        design = self._seen(place) / root_w[:, None]
+        return bounded_fit(
+            np.concatenate([design, self.columns.drifts]),
+            np.concatenate([self.updates.value / root_w, np.zeros(len(self.columns.drifts))]),
+            self.columns.low_w, self.columns.high_w,
+        )  # fmt: skip
 
     def _usual_fit(self, place: _Place, noise_w2: Floats) -> BoundedFit:
         """The fit with what is usual as further readings."""
@@ -245,21 +272,28 @@ class ProfileProblem:
         if not self.is_known:
             extra.append(self._by_scale(place))
             ends[1] = scale
-        if len(extra) < len(ends):
+        if self._is_counted:
+            extra.append(np.ones(len(self.updates)))
+        if not self._is_sure:
             extra.append(-self._from_middle_s * extra[0])
-        design = self.columns.weights(place.response, self._tick_s(place))
         root_w = np.sqrt(noise_w2)
-        full: Floats = np.concatenate([design, np.stack(extra, axis=1)], axis=1) / root_w[:, None]
+        seen: Floats = np.concatenate([self._seen(place), np.stack(extra, axis=1)], axis=1) / root_w[:, None]
+        drifts = np.zeros((len(self.columns.drifts), seen.shape[1]))
+        drifts[:, : self._powers] = self.columns.drifts
         low, high = np.concatenate([self.columns.low_w, -np.array(ends)]), np.concatenate([self.columns.high_w, ends])
-        return full, np.asarray(self.updates.value / root_w, np.float64), low, high
+        values = np.concatenate([self.updates.value / root_w, np.zeros(len(drifts))])
+        return np.concatenate([seen, drifts]), np.asarray(values, np.float64), low, high
+
+    def _seen(self, place: _Place, later_s: float = 0.0) -> Floats:
+        """What readings show of a watt of each unknown."""
+        return self.columns.weights(place.response, self._tick_s(place, later_s))
 
     def _tick_s(self, place: _Place, later_s: float = 0.0) -> Floats:
         return self.updates.time_s - (place.lag_s + later_s)
 
     def _by_lag(self, place: _Place) -> Floats:
         step_s = max(place.reach_s / 2, NARROWEST_S)
-        later = self.columns.weights(place.response, self._tick_s(place, step_s))
-        earlier = self.columns.weights(place.response, self._tick_s(place, -step_s))
+        later, earlier = self._seen(place, step_s), self._seen(place, -step_s)
         return np.asarray((later - earlier) @ place.unknown_w / (2 * step_s), np.float64)
 
     def _by_scale(self, place: _Place) -> Floats:
@@ -273,7 +307,13 @@ class ProfileProblem:
         place = replace(place, reach_s=CELL_S / 4)
         slope_w2 = self._by_lag(place) ** 2
         ticks_s2 = STAMP_STD_S**2 + self.updates.std_s**2
-        least_w2 = LEAST_NOISE_W**2 + self.resolution_w**2 / 12 + ticks_s2 * slope_w2
+        least_w2 = (
+            (LEAST_NOISE_J if self._is_counted else LEAST_NOISE_W) ** 2
+            + self.resolution_w**2 / 12
+            + ticks_s2 * slope_w2
+        )
+        if self._is_counted:
+            return np.asarray(least_w2, np.float64)
         jitters_s = JITTERS_S if np.any(self.updates.std_s) else JITTERS_S[:1]
         found: list[tuple[float, Floats]] = []
         for noise_w, jitter_s in product(NOISES_W, jitters_s):
@@ -283,11 +323,21 @@ class ProfileProblem:
             found.append((float(np.sum(np.log(noise_w2))) + float(curved) + fit.misfit, noise_w2))
         return min(found, key=lambda each: each[0])[1]
 
+    def _is_even(self, best: _Cell, noise_w2: Floats) -> bool:
+        """False where readings differ too much from the best solution: powers were not even, or marks are off.
+
+        Of a counter's ticks it is known how unsure they are.
+        """
+        if self._is_counted and best.fit.misfit > self._spare + LARGEST_MISFIT_STD * (2.0 * self._spare) ** 0.5:
+            return False
+        return self._off_w(best, noise_w2) <= LARGEST_MISFIT_FRACTION * self._swing_w
+
     def _off_w(self, cell: _Cell, noise_w2: Floats) -> float:
         """How much readings differ from a fit, one sigma."""
         design, values, _, _ = self._linear(cell.place, noise_w2, LARGEST_SCALE)
-        off_w = (values - design @ cell.fit.best) * np.sqrt(noise_w2)
-        return float(np.sqrt(np.sum(off_w**2) / max(len(off_w) - len(cell.fit.best), 1)))
+        off = (values - design @ cell.fit.best)[: len(noise_w2)]
+        off_w = off * np.sqrt(noise_w2)
+        return float(np.sqrt(np.sum(off_w**2) / max(self._spare, 1)))
 
 
 @dataclass(frozen=True, slots=True)
