@@ -14,6 +14,9 @@ from wattvlm.attribution.timeline import Indices, Timeline
 from wattvlm.attribution.views import SLOPE_S
 from wattvlm.units import S_PER_NS
 
+UNSTATED_STD_S, LARGEST_OFF_S = 0.0015, 0.005
+"""Each boundary is taken to be off on its own, by this beside what is stated of it (one sigma), and by this at most."""
+
 SLOPED_FROM_S = 0.008
 """What a shorter segment draws has no slope that counts."""
 
@@ -33,15 +36,16 @@ EARLIER_S = 100.0
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Segments (M,) and the unknown power of each; sloped: which have a slope, the unknowns after the powers.
+    """Segments (M,), how unsure the M - 1 boundaries between them are, and the unknown power of each segment.
 
-    low_w, high_w: of powers, then of slopes (watts in SLOPE_S). usual (rows, unknowns): sums that are usually about
-    0, in their usual sizes: slopes, and what differs between times in which no phase runs. drifts: the same for slopes
-    of short segments, which bounds go by as well.
+    sloped: which have a slope, the unknowns after the powers. low_w, high_w: of powers, then of slopes (watts in
+    SLOPE_S). usual (rows, unknowns): sums that are usually about 0, in their usual sizes: slopes, and what differs
+    between times in which no phase runs. drifts: the same for slopes of short segments, which bounds go by as well.
     """
 
     start_s: Floats
     end_s: Floats
+    boundary_std_s: Floats
     owner: Indices
     sloped: Indices
     powers: int
@@ -49,6 +53,22 @@ class Columns:
     high_w: Floats
     usual: Floats
     drifts: Floats
+
+    def moved(self, response: Response, tick_s: Floats, unknown_w: Floats) -> Floats:
+        """What readings show of each boundary's being later by a second, at these powers, (ticks, boundaries)."""
+        age_s = tick_s[:, None] - self.start_s[1:]
+        half_s = UNSTATED_STD_S
+        weight = (response.reached(age_s + half_s) - response.reached(age_s - half_s)) / (2 * half_s)
+        power_w = unknown_w[self.owner]
+        return np.asarray(weight * (power_w[:-1] - power_w[1:]), np.float64)
+
+    def joules(self, inside_s: Floats, unknown_w: Floats) -> tuple[Floats, Floats]:
+        """Joules of a watt of each unknown, and of each boundary's being later, within seconds of each segment."""
+        of_powers = np.zeros(len(self.low_w))
+        of_powers[: self.powers] = np.bincount(self.owner, inside_s, self.powers)
+        part = np.asarray(inside_s / np.maximum(self.end_s - self.start_s, S_PER_NS), np.float64)
+        drawn_w = part * unknown_w[self.owner]
+        return of_powers, np.asarray(drawn_w[:-1] - drawn_w[1:], np.float64)
 
     def weights(self, response: Response, tick_s: Floats) -> Floats:
         """What readings whose windows end at ticks show of a watt of each unknown, (ticks, unknowns)."""
@@ -82,8 +102,9 @@ def columns_of(
     start_s[0] -= earlier_s
     end_s[-1] += EARLIER_S
     idle = np.unique(owner[(timeline.row < 0) | is_shared])
+    boundary_std_s = np.hypot(UNSTATED_STD_S, timeline.start_std_ns[1:] * S_PER_NS)
     return Columns(
-        start_s, end_s, owner.astype(np.int64), sloped.astype(np.int64), powers,
+        start_s, end_s, boundary_std_s, owner.astype(np.int64), sloped.astype(np.int64), powers,
         np.concatenate([np.zeros(powers), -steepest_w]), np.concatenate([np.full(powers, limit_w), steepest_w]),
         _usual(idle, powers, limit_w, steepest_w), _drifts(powers, steepest_w, is_short),
     )  # fmt: skip
@@ -107,10 +128,9 @@ def _usual(idle: Indices, powers: int, limit_w: float, steepest_w: Floats) -> Fl
 
 
 def seconds_in(columns: Columns, windows_ns: Sequence[tuple[int, int]], origin_ns: int) -> Floats:
-    """Joules of a watt of each power within windows of time (starts and ends)."""
-    seconds = np.zeros(columns.powers)
+    """Seconds of each segment within windows of time (starts and ends)."""
+    seconds = np.zeros(len(columns.owner))
     for start_ns, end_ns in windows_ns:
         start_s, end_s = (start_ns - origin_ns) * S_PER_NS, (end_ns - origin_ns) * S_PER_NS
-        inside_s = np.minimum(columns.end_s, end_s) - np.maximum(columns.start_s, start_s)
-        seconds += np.bincount(columns.owner, np.maximum(inside_s, 0.0), columns.powers)
+        seconds += np.maximum(np.minimum(columns.end_s, end_s) - np.maximum(columns.start_s, start_s), 0.0)
     return seconds

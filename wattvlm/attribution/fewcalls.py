@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -27,6 +27,9 @@ from wattvlm.units import NS_PER_MS, S_PER_NS, format_ns
 FEWEST_ROWS = 8
 """With fewer updates than this nothing is tried; how many more than unknowns are needed is another matter."""
 
+NEAR_S, MOST_FAR = 1.5, 300
+"""Updates within this of a boundary are all used, and so many of the others."""
+
 BESIDE_S = 1.0
 """Of a counter, ticks this long before the first call and after the last are used."""
 
@@ -36,10 +39,9 @@ MOST_SLACK_NS = NS_PER_MS
 
 @dataclass(frozen=True, slots=True)
 class _Fitted:
-    """One sensor: all solutions that fit its readings. limit_w: the largest power, as the sensor shows it."""
+    """One sensor: all solutions that fit its readings."""
 
     curve: PowerCurve | CounterCurve
-    limit_w: float
     columns: Columns
     profile: Profile
 
@@ -69,9 +71,8 @@ class FewCalls:
         for each in self.fitted:
             seconds = seconds_in(each.columns, list(_flat(windows)), each.curve.origin_ns) / divisor
             least_j, most_j = each.profile.ends(seconds)
-            own_j = float(seconds @ each.profile.best[: len(seconds)])
-            slack_j = each.limit_w * _slack_s(windows) / divisor
-            middle_j, low_j, high_j = middle_j + own_j, low_j + least_j - slack_j, high_j + most_j + slack_j
+            own_j = each.profile.middle_j(seconds)
+            middle_j, low_j, high_j = middle_j + own_j, low_j + least_j, high_j + most_j
             gain_j = gain_error_j(each.curve.channel, np.array([own_j]), np.array([float(np.sum(seconds))]))
             gains_j[each.curve.channel.board] = gains_j[each.curve.channel.board] + gain_j
         return joules.narrowed(number, middle_j, (low_j, high_j), gains_j)
@@ -92,7 +93,10 @@ def few_calls(
         return None
     fitted: list[_Fitted] = []
     for curve in curves:
-        own = (_fitted if isinstance(curve, PowerCurve) else _counted)(curve, timeline, between, recording)
+        if isinstance(curve, PowerCurve):
+            own = _fitted(curve, timeline, between, recording)
+        else:
+            own = _counted(curve, timeline, between)
         if own is None:
             return None
         fitted.append(own)
@@ -105,15 +109,16 @@ def _fitted(curve: PowerCurve, timeline: Timeline, between: str, recording: Reco
         return None
     columns = columns_of(timeline, between, curve.limit_w, curve.origin_ns)
     is_known = curve.channel.window_ns is not None
+    updates = _thinned(updates, columns)
     problem = ProfileProblem(columns, updates, curve.channel.resolution_w or 0.0, is_known)
     try:
         profile = problem.solved(responses_of(curve))
     except np.linalg.LinAlgError:  # readings so odd that no noise describes them: bounds hold all the same
         return None
-    return None if profile is None else _Fitted(curve, curve.limit_w, columns, profile)
+    return None if profile is None else _Fitted(curve, columns, profile)
 
 
-def _counted(curve: CounterCurve, timeline: Timeline, between: str, recording: Recording) -> _Fitted | None:
+def _counted(curve: CounterCurve, timeline: Timeline, between: str) -> _Fitted | None:
     """The same for a counter of exact joules whose ticks are seen, or that ticks faster than it is read."""
     if curve.limit_w is None or not has_ticks(curve):
         return None
@@ -124,15 +129,29 @@ def _counted(curve: CounterCurve, timeline: Timeline, between: str, recording: R
     if np.sum(near) < FEWEST_ROWS or late_s[near][0] > start_s or early_s[near][-1] < end_s:
         return None
     early_s, late_s, energy_j = early_s[near], late_s[near], energy_j[near]
-    updates = Updates((early_s + late_s) / 2, (late_s - early_s) / 12**0.5, energy_j - energy_j[0], None)
     columns = columns_of(timeline, between, curve.limit_w, curve.origin_ns, 0.0)
+    updates = Updates((early_s + late_s) / 2, (late_s - early_s) / 12**0.5, energy_j - energy_j[0], None)
+    updates = _thinned(updates, columns)
     offset_j = curve.limit_w * (float(late_s[0] - columns.start_s[0]) + LARGEST_LAG_S)
     problem = ProfileProblem(columns, updates, curve.channel.resolution_j or 0.0, True, offset_j)
     try:
         profile = problem.solved([Counted()])
     except np.linalg.LinAlgError:  # ticks so odd that no noise describes them: bounds hold all the same
         return None
-    return None if profile is None else _Fitted(curve, curve.limit_w, columns, profile)
+    return None if profile is None else _Fitted(curve, columns, profile)
+
+
+def _thinned(updates: Updates, columns: Columns) -> Updates:
+    """The updates near boundaries, and so many of the others: of a long phase, more of these tell no more."""
+    at_s = np.sort(np.concatenate([columns.start_s[1:], columns.end_s[:-1]]))
+    place = np.clip(np.searchsorted(at_s, updates.time_s), 1, len(at_s) - 1)
+    away_s = np.minimum(np.abs(updates.time_s - at_s[place - 1]), np.abs(updates.time_s - at_s[place]))
+    far = np.flatnonzero(away_s > NEAR_S)
+    if len(far) <= MOST_FAR:
+        return updates
+    kept = away_s <= NEAR_S
+    kept[far[np.linspace(0, len(far) - 1, MOST_FAR).astype(np.int64)]] = True
+    return replace(updates, time_s=updates.time_s[kept], std_s=updates.std_s[kept], value=updates.value[kept])
 
 
 def _is_sure(windows: Stretches) -> bool:
@@ -144,10 +163,6 @@ def _is_sure(windows: Stretches) -> bool:
 def _flat(windows: Sequence[Stretches]) -> Iterator[tuple[int, int]]:
     for own in windows:
         yield from ((window.start_ns, window.end_ns) for window in own)
-
-
-def _slack_s(windows: Sequence[Stretches]) -> float:
-    return sum(window.start_slack_ns + window.end_slack_ns for own in windows for window in own) * S_PER_NS
 
 
 def _line(found: DomainCurves, fitted: Sequence[_Fitted]) -> str:

@@ -19,7 +19,7 @@ import numpy as np
 
 from wattvlm.attribution.boundedfit import BoundedFit, bounded_fit
 from wattvlm.attribution.curve import TWO_SIDED_95
-from wattvlm.attribution.evenpowers import Columns
+from wattvlm.attribution.evenpowers import LARGEST_OFF_S, Columns
 from wattvlm.attribution.responses import Response
 from wattvlm.attribution.ticks import Floats
 from wattvlm.attribution.updates import Updates
@@ -117,7 +117,7 @@ class ProfileProblem:
         found = self._solved(responses)
         if found is None or self._is_sure:
             return found
-        longer = float(found.cells[0].fit.best[-1])
+        longer = float(found.cells[0].fit.best[-1 - self._boundaries])
         time_s = self.updates.time_s + longer * self._from_middle_s
         return replace(self, updates=replace(self.updates, time_s=time_s))._solved(found.responses)
 
@@ -140,8 +140,9 @@ class ProfileProblem:
         if not self._is_even(best, noise_w2) or not self._is_told(fitting):
             return None
         usual = [(self._usual_fit(cell.place, noise_w2), cell.fit) for cell in fitting]
-        middle = _nearest_that_fits(*min(usual, key=lambda each: each[0].misfit), threshold)
-        return Profile(self, tuple(fitting), noise_w2, threshold, middle[: self._powers])
+        number = min(range(len(usual)), key=lambda each: usual[each][0].misfit)
+        middle = _nearest_that_fits(*usual[number], threshold)
+        return Profile(self, tuple(fitting), noise_w2, threshold, middle, fitting[number].place.unknown_w)
 
     @property
     def _powers(self) -> int:
@@ -149,8 +150,8 @@ class ProfileProblem:
 
     @property
     def _spare(self) -> int:
-        """How many more readings than unknowns there are; what is known of drifts counts as a reading."""
-        return len(self.updates) + len(self.columns.drifts) - self._powers - 1 - len(self._extra_ends)
+        """How many more readings than unknowns there are; what is known of these counts as a reading."""
+        return len(self.updates) + self._priors - self._powers - 1 - len(self._extra_ends)
 
     @property
     def _is_counted(self) -> bool:
@@ -176,7 +177,18 @@ class ProfileProblem:
         ends = [] if self.is_known else [LARGEST_SCALE]
         if self._is_counted:
             ends.append(self.offset_j)
-        return ends if self._is_sure else [*ends, self.updates.stretch]
+        if not self._is_sure:
+            ends.append(self.updates.stretch)
+        return [*ends, *np.minimum(LARGEST_OFF_S, 4.0 * self.columns.boundary_std_s)]
+
+    @property
+    def _boundaries(self) -> int:
+        return len(self.columns.boundary_std_s)
+
+    @property
+    def _priors(self) -> int:
+        """What is known beside readings: drifts of short segments, and boundaries."""
+        return len(self.columns.drifts) + self._boundaries
 
     @property
     def _is_sure(self) -> bool:
@@ -276,13 +288,15 @@ class ProfileProblem:
             extra.append(np.ones(len(self.updates)))
         if not self._is_sure:
             extra.append(-self._from_middle_s * extra[0])
+        extra += list(np.transpose(self.columns.moved(place.response, self._tick_s(place), place.unknown_w)))
         root_w = np.sqrt(noise_w2)
         seen: Floats = np.concatenate([self._seen(place), np.stack(extra, axis=1)], axis=1) / root_w[:, None]
-        drifts = np.zeros((len(self.columns.drifts), seen.shape[1]))
-        drifts[:, : self._powers] = self.columns.drifts
+        known = np.zeros((self._priors, seen.shape[1]))
+        known[: len(self.columns.drifts), : self._powers] = self.columns.drifts
+        known[len(self.columns.drifts) :, -self._boundaries :] = np.diag(1.0 / self.columns.boundary_std_s)
         low, high = np.concatenate([self.columns.low_w, -np.array(ends)]), np.concatenate([self.columns.high_w, ends])
-        values = np.concatenate([self.updates.value / root_w, np.zeros(len(drifts))])
-        return np.concatenate([seen, drifts]), np.asarray(values, np.float64), low, high
+        values = np.concatenate([self.updates.value / root_w, np.zeros(len(known))])
+        return np.concatenate([seen, known]), np.asarray(values, np.float64), low, high
 
     def _seen(self, place: _Place, later_s: float = 0.0) -> Floats:
         """What readings show of a watt of each unknown."""
@@ -342,9 +356,9 @@ class ProfileProblem:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """All solutions that fit: cells of the lag with a misfit up to the threshold. best: the solution in the middle.
+    """All solutions that fit: cells of the lag with a misfit up to the threshold.
 
-    known: the ends of sums that were asked for.
+    best: the solution in the middle, linear around the powers around_w. known: the ends of joules that were asked for.
     """
 
     problem: ProfileProblem
@@ -352,6 +366,7 @@ class Profile:
     noise_w2: Floats
     threshold: float
     best: Floats
+    around_w: Floats
     known: dict[bytes, tuple[float, float]] = field(default_factory=dict[bytes, tuple[float, float]])
 
     @property
@@ -365,31 +380,46 @@ class Profile:
         ends_s = [cell.place.lag_s + side * cell.place.reach_s for cell in self.cells for side in (-1, 1)]
         return min(ends_s), max(ends_s)
 
-    def ends(self, weights: Floats) -> tuple[float, float]:
-        """The least and the largest sum of unknown powers with weights, over all solutions that fit."""
-        key = weights.tobytes()
+    def middle_j(self, inside_s: Floats) -> float:
+        """The joules within seconds of each segment, of the solution in the middle."""
+        return float(self._wide(inside_s, self.around_w) @ self.best)
+
+    def ends(self, inside_s: Floats) -> tuple[float, float]:
+        """The least and the most joules within seconds of each segment, over all solutions that fit."""
+        key = inside_s.tobytes()
         if key not in self.known:
-            self.known[key] = -self._most(-weights), self._most(weights)
+            self.known[key] = -self._most(inside_s, -1.0), self._most(inside_s, 1.0)
         return self.known[key]
 
-    def _most(self, weights: Floats) -> float:
-        wide = np.concatenate([weights, np.zeros(len(self.cells[0].fit.low) - len(weights))])
-        beyond = [(cell.fit.beyond(wide, self.threshold), number) for number, cell in enumerate(self.cells)]
+    def _wide(self, inside_s: Floats, unknown_w: Floats) -> Floats:
+        """Joules of each unknown, linear around powers."""
+        of_powers, of_boundaries = self.problem.columns.joules(inside_s, unknown_w)
+        others = np.zeros(len(self.best) - len(of_powers) - len(of_boundaries))
+        return np.concatenate([of_powers, others, of_boundaries])
+
+    def _most(self, inside_s: Floats, sign: float) -> float:
+        """The most joules, or with a sign of -1 the least with that sign."""
+        wide = [sign * self._wide(inside_s, cell.place.unknown_w) for cell in self.cells]
+        beyond = [
+            (cell.fit.beyond(own, self.threshold), number) for number, (cell, own) in enumerate(zip(self.cells, wide))
+        ]
         found: list[tuple[float, int]] = []
         for reach, number in sorted(beyond, reverse=True):
             if found and reach <= max(found)[0]:
                 break
-            found.append((float(wide @ self.cells[number].fit.furthest(wide, self.threshold)), number))
+            found.append((float(wide[number] @ self.cells[number].fit.furthest(wide[number], self.threshold)), number))
         farthest = sorted(found, reverse=True)[:MOST_LINEAR_AGAIN]
-        return max([most for most, _ in farthest] + [self._again(self.cells[number], wide) for _, number in farthest])
+        again = [self._again(self.cells[number], wide[number], inside_s, sign) for _, number in farthest]
+        return max([most for most, _ in farthest] + again)
 
-    def _again(self, cell: _Cell, wide: Floats) -> float:
+    def _again(self, cell: _Cell, wide: Floats, inside_s: Floats, sign: float) -> float:
         """The largest sum in a cell, linear around the powers that it has there."""
         end = cell.fit.furthest(wide, self.threshold)
         around = replace(cell.place, unknown_w=end[: len(cell.place.unknown_w)])
         again = self.problem.fitted(around, self.noise_w2)
         if again.fit.misfit > self.threshold:
             return -np.inf
+        wide = sign * self._wide(inside_s, around.unknown_w)
         return float(wide @ again.fit.furthest(wide, self.threshold))
 
 
