@@ -83,13 +83,8 @@ class Columns:
         return np.concatenate([found, moments / SLOPE_S], axis=1)
 
 
-def columns_of(
-    timeline: Timeline, between: str, limit_w: float, origin_ns: int, earlier_s: float = EARLIER_S
-) -> Columns:
-    """The unknowns of a timeline. between: the name of the time between phases, which has one power throughout.
-
-    earlier_s: power before the first segment is what it is in this, for so long.
-    """
+def columns_of(timeline: Timeline, between: str, limit_w: float, origin_ns: int) -> Columns:
+    """The unknowns of a timeline. between: the name of the time between phases, which has one power throughout."""
     start_s, end_s = seconds_since(origin_ns, timeline.start_ns), seconds_since(origin_ns, timeline.end_ns)
     shared = timeline.kinds.index(between) if between in timeline.kinds else -1
     is_shared = timeline.kind == shared
@@ -99,7 +94,7 @@ def columns_of(
     steepest_w = LARGEST_DRIFT_FRACTION * limit_w * SLOPE_S / (end_s - start_s)[sloped]
     powers = int(np.max(owner)) + 1
     is_short = (end_s - start_s)[sloped] < FREE_FROM_S
-    start_s[0] -= earlier_s
+    start_s[0] -= EARLIER_S
     end_s[-1] += EARLIER_S
     idle = np.unique(owner[(timeline.row < 0) | is_shared])
     boundary_std_s = np.hypot(UNSTATED_STD_S, timeline.start_std_ns[1:] * S_PER_NS)

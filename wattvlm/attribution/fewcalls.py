@@ -8,16 +8,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from wattvlm.attribution.calls import CallWindows
-from wattvlm.attribution.counter import CounterCurve
 from wattvlm.attribution.domains import DomainCurves
 from wattvlm.attribution.evenpowers import Columns, columns_of, seconds_in
 from wattvlm.attribution.joules import PartJoules, gain_error_j
-from wattvlm.attribution.pooled import DOMAIN_WORDS, FEWEST_CALLS, has_ticks
+from wattvlm.attribution.pooled import DOMAIN_WORDS, FEWEST_CALLS
 from wattvlm.attribution.pooledpower import responses_of, usable_updates
 from wattvlm.attribution.power import PowerCurve
-from wattvlm.attribution.profile import LARGEST_LAG_S, Profile, ProfileProblem
-from wattvlm.attribution.responses import Counted
-from wattvlm.attribution.ticks import seconds_since
+from wattvlm.attribution.profile import Profile, ProfileProblem
 from wattvlm.attribution.timeline import Timeline, timeline_of
 from wattvlm.attribution.updates import Updates
 from wattvlm.attribution.windows import Stretches
@@ -30,18 +27,15 @@ FEWEST_ROWS = 8
 NEAR_S, MOST_FAR = 1.5, 300
 """Updates within this of a boundary are all used, and so many of the others."""
 
-BESIDE_S = 1.0
-"""Of a counter, ticks this long before the first call and after the last are used."""
-
 MOST_SLACK_NS = NS_PER_MS
 """Where a boundary is said to be off by more on its own, readings do not tell whose joules are beside it."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Fitted:
-    """One sensor: all solutions that fit its readings."""
+    """One power sensor: all solutions that fit its readings."""
 
-    curve: PowerCurve | CounterCurve
+    curve: PowerCurve
     columns: Columns
     profile: Profile
 
@@ -50,8 +44,6 @@ class _Fitted:
         """What was taken of it, for a report."""
         channel = self.curve.channel
         lags = " to ".join(dict.fromkeys(format_ns(lag_s / S_PER_NS) for lag_s in self.profile.lags_s))
-        if isinstance(self.curve, CounterCurve):
-            return f"{channel.name}: its ticks against the marks {lags} late"
         known = "known" if channel.window_ns is not None else "found from the readings"
         words = " or ".join(dict.fromkeys(response.words for response in self.profile.responses))
         return f"{channel.name} is taken for {words} ({known}), stamped {lags} late"
@@ -59,7 +51,7 @@ class _Fitted:
 
 @dataclass(frozen=True, slots=True)
 class FewCalls:
-    """The sensors of a domain, each with all solutions that fit. line: the method, in words."""
+    """The power sensors of a domain, each with all solutions that fit. line: the method, in words."""
 
     fitted: tuple[_Fitted, ...]
     line: str
@@ -81,8 +73,8 @@ class FewCalls:
 def few_calls(
     found: DomainCurves, calls: Sequence[CallWindows], between: str, block: Stretches, recording: Recording
 ) -> FewCalls | None:
-    """All solutions for a domain and one call to four; None where bounds for any curve are all."""
-    curves = [curve for curve in found.curves if isinstance(curve, PowerCurve | CounterCurve)]
+    """All solutions for a domain of power sensors and one call to four; None where bounds for any curve are all."""
+    curves = [curve for curve in found.curves if isinstance(curve, PowerCurve)]
     if len(curves) < len(found.curves) or found.method != "measured" or not 0 < len(calls) < FEWEST_CALLS:
         return None
     parts = [{**call.phases, between: call.between} for call in calls]
@@ -93,10 +85,7 @@ def few_calls(
         return None
     fitted: list[_Fitted] = []
     for curve in curves:
-        if isinstance(curve, PowerCurve):
-            own = _fitted(curve, timeline, between, recording)
-        else:
-            own = _counted(curve, timeline, between)
+        own = _fitted(curve, timeline, between, recording)
         if own is None:
             return None
         fitted.append(own)
@@ -118,33 +107,10 @@ def _fitted(curve: PowerCurve, timeline: Timeline, between: str, recording: Reco
     return None if profile is None else _Fitted(curve, columns, profile)
 
 
-def _counted(curve: CounterCurve, timeline: Timeline, between: str) -> _Fitted | None:
-    """The same for a counter of exact joules whose ticks are seen, or that ticks faster than it is read."""
-    if curve.limit_w is None or not has_ticks(curve):
-        return None
-    ticks = next(piece.stretch.ticks for piece in curve.pieces if piece.stretch is not None)
-    early_s, late_s, energy_j = ticks.early_s[1:], ticks.late_s[1:], ticks.energy_j[1:]
-    start_s, end_s = seconds_since(curve.origin_ns, np.array(timeline.in_calls_ns))
-    near = (late_s > start_s - BESIDE_S) & (early_s < end_s + BESIDE_S)
-    if np.sum(near) < FEWEST_ROWS or late_s[near][0] > start_s or early_s[near][-1] < end_s:
-        return None
-    early_s, late_s, energy_j = early_s[near], late_s[near], energy_j[near]
-    columns = columns_of(timeline, between, curve.limit_w, curve.origin_ns, 0.0)
-    updates = Updates((early_s + late_s) / 2, (late_s - early_s) / 12**0.5, energy_j - energy_j[0], None)
-    updates = _thinned(updates, columns)
-    offset_j = curve.limit_w * (float(late_s[0] - columns.start_s[0]) + LARGEST_LAG_S)
-    problem = ProfileProblem(columns, updates, curve.channel.resolution_j or 0.0, True, offset_j)
-    try:
-        profile = problem.solved([Counted()])
-    except np.linalg.LinAlgError:  # ticks so odd that no noise describes them: bounds hold all the same
-        return None
-    return None if profile is None else _Fitted(curve, columns, profile)
-
-
 def _thinned(updates: Updates, columns: Columns) -> Updates:
     """The updates near boundaries, and so many of the others: of a long phase, more of these tell no more."""
     at_s = np.sort(np.concatenate([columns.start_s[1:], columns.end_s[:-1]]))
-    place = np.clip(np.searchsorted(at_s, updates.time_s), 1, len(at_s) - 1)
+    place = np.minimum(np.maximum(np.searchsorted(at_s, updates.time_s), 1), len(at_s) - 1)
     away_s = np.minimum(np.abs(updates.time_s - at_s[place - 1]), np.abs(updates.time_s - at_s[place]))
     far = np.flatnonzero(away_s > NEAR_S)
     if len(far) <= MOST_FAR:

@@ -39,7 +39,7 @@ LARGEST_SCALE = 0.02
 USUAL_LAG_S = 0.003
 """The middle takes the smaller of two lags that fit about as well; bounds know nothing of this."""
 
-LEAST_NOISE_W, LEAST_NOISE_J, STAMP_STD_S = 0.03, 0.002, 50e-6
+LEAST_NOISE_W, STAMP_STD_S = 0.03, 50e-6
 NOISES_W = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 JITTERS_S = (0.0, 0.0005, 0.001, 0.002)
 """One sigma of readings and of ticks that is tried, beside these and what is known of them."""
@@ -49,9 +49,6 @@ FEWEST_SPARE = 3
 
 LARGEST_MISFIT_FRACTION = 0.03
 """Where readings differ from the best solution by more than this part of their swing, powers were not even."""
-
-LARGEST_MISFIT_STD = 3.0
-"""The misfit of a counter's ticks is at most so many standard deviations above what their brackets make it."""
 
 LEAST_PERIODS = 3.0
 """A memory of fewer periods than this is short."""
@@ -98,16 +95,12 @@ class _Cell:
 
 @dataclass(frozen=True, slots=True)
 class ProfileProblem:
-    """A sensor's updates and what may have drawn them. is_known: the response is stated.
-
-    offset_j: what a counter's first tick may have counted since the first segment began; 0 for powers.
-    """
+    """A power sensor's updates and what may have drawn them. is_known: the response is stated."""
 
     columns: Columns
     updates: Updates
     resolution_w: float
     is_known: bool
-    offset_j: float = 0.0
 
     def solved(self, responses: Sequence[Response]) -> Profile | None:
         """All solutions that fit; None where there are too few readings, or none fits with even powers.
@@ -154,13 +147,9 @@ class ProfileProblem:
         return len(self.updates) + self._priors - self._powers - 1 - len(self._extra_ends)
 
     @property
-    def _is_counted(self) -> bool:
-        return self.offset_j > 0.0
-
-    @property
     def _swing_w(self) -> float:
-        """How far readings reach; of a counter, how far its steps do, in joules."""
-        return float(np.ptp(np.diff(self.updates.value) if self._is_counted else self.updates.value))
+        """How far readings reach."""
+        return float(np.ptp(self.updates.value))
 
     @property
     def _largest_lag_s(self) -> float:
@@ -175,8 +164,6 @@ class ProfileProblem:
     def _extra_ends(self) -> list[float]:
         """How far the window and the period may be off, where they may."""
         ends = [] if self.is_known else [LARGEST_SCALE]
-        if self._is_counted:
-            ends.append(self.offset_j)
         if not self._is_sure:
             ends.append(self.updates.stretch)
         return [*ends, *np.minimum(LARGEST_OFF_S, 4.0 * self.columns.boundary_std_s)]
@@ -284,8 +271,6 @@ class ProfileProblem:
         if not self.is_known:
             extra.append(self._by_scale(place))
             ends[1] = scale
-        if self._is_counted:
-            extra.append(np.ones(len(self.updates)))
         if not self._is_sure:
             extra.append(-self._from_middle_s * extra[0])
         extra += list(np.transpose(self.columns.moved(place.response, self._tick_s(place), place.unknown_w)))
@@ -293,7 +278,7 @@ class ProfileProblem:
         seen: Floats = np.concatenate([self._seen(place), np.stack(extra, axis=1)], axis=1) / root_w[:, None]
         known = np.zeros((self._priors, seen.shape[1]))
         known[: len(self.columns.drifts), : self._powers] = self.columns.drifts
-        known[len(self.columns.drifts) :, -self._boundaries :] = np.diag(1.0 / self.columns.boundary_std_s)
+        known[len(self.columns.drifts) :, -self._boundaries :] = np.eye(self._boundaries) / self.columns.boundary_std_s
         low, high = np.concatenate([self.columns.low_w, -np.array(ends)]), np.concatenate([self.columns.high_w, ends])
         values = np.concatenate([self.updates.value / root_w, np.zeros(len(known))])
         return np.concatenate([seen, known]), np.asarray(values, np.float64), low, high
@@ -321,13 +306,7 @@ class ProfileProblem:
         place = replace(place, reach_s=CELL_S / 4)
         slope_w2 = self._by_lag(place) ** 2
         ticks_s2 = STAMP_STD_S**2 + self.updates.std_s**2
-        least_w2 = (
-            (LEAST_NOISE_J if self._is_counted else LEAST_NOISE_W) ** 2
-            + self.resolution_w**2 / 12
-            + ticks_s2 * slope_w2
-        )
-        if self._is_counted:
-            return np.asarray(least_w2, np.float64)
+        least_w2 = LEAST_NOISE_W**2 + self.resolution_w**2 / 12 + ticks_s2 * slope_w2
         jitters_s = JITTERS_S if np.any(self.updates.std_s) else JITTERS_S[:1]
         found: list[tuple[float, Floats]] = []
         for noise_w, jitter_s in product(NOISES_W, jitters_s):
@@ -338,12 +317,7 @@ class ProfileProblem:
         return min(found, key=lambda each: each[0])[1]
 
     def _is_even(self, best: _Cell, noise_w2: Floats) -> bool:
-        """False where readings differ too much from the best solution: powers were not even, or marks are off.
-
-        Of a counter's ticks it is known how unsure they are.
-        """
-        if self._is_counted and best.fit.misfit > self._spare + LARGEST_MISFIT_STD * (2.0 * self._spare) ** 0.5:
-            return False
+        """False where readings differ too much from the best solution: powers were not even."""
         return self._off_w(best, noise_w2) <= LARGEST_MISFIT_FRACTION * self._swing_w
 
     def _off_w(self, cell: _Cell, noise_w2: Floats) -> float:

@@ -79,32 +79,6 @@ class Boxcar:
         return np.asarray(inside_s**2 / (2 * self.window_s) + np.maximum(age_s - self.window_s, 0.0), np.float64)
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
-    """A counter: joules up to its tick, which forgets nothing. Its `reached` are seconds, not shares."""
-
-    @property
-    def reach_s(self) -> float:
-        return 0.0
-
-    @property
-    def mean_age_s(self) -> float:
-        return 0.0
-
-    @property
-    def words(self) -> str:
-        return "a counter"
-
-    def scaled(self, factor: float) -> Counted:
-        return self
-
-    def reached(self, age_s: Floats) -> Floats:
-        return np.asarray(np.maximum(age_s, 0.0), np.float64)
-
-    def reached_s(self, age_s: Floats) -> Floats:
-        return np.asarray(np.maximum(age_s, 0.0) ** 2 / 2, np.float64)
-
-
 FORGETS_AFTER = 6.0
 """A first-order sensor keeps exp(-6) = 0.25 % of what is this many time constants old."""
 
