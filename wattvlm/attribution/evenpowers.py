@@ -14,13 +14,13 @@ from wattvlm.attribution.timeline import Indices, Timeline
 from wattvlm.attribution.views import SLOPE_S
 from wattvlm.units import S_PER_NS
 
-UNSTATED_STD_S, LARGEST_OFF_S = 0.0015, 0.005
+UNSTATED_STD_S, LARGEST_OFF_S = 0.001, 0.004
 """Each boundary is taken to be off on its own, by this beside what is stated of it (one sigma), and by this at most."""
 
 SLOPED_FROM_S = 0.008
 """What a shorter segment draws has no slope that counts."""
 
-LARGEST_DRIFT_FRACTION, DRIFT_STD_FRACTION = 0.25, 0.08
+LARGEST_DRIFT_FRACTION, DRIFT_STD_FRACTION = 0.25, 0.06
 """A segment may drift from end to end by this part of the largest power at most, and by this (one sigma) if short."""
 
 FREE_FROM_S = 0.25
