@@ -99,3 +99,23 @@ def test_reads_in_step_with_ticks_that_nobody_stamps_do_not_make_bounds_too_narr
     truth_j = played.truth_j["gpu"][0]["prefill"]
     assert found.bounds_j[0] <= truth_j <= found.bounds_j[1]
     assert found.bounds_j[1] - found.bounds_j[0] < 0.5 * 700.0 * 0.045
+
+
+@pytest.mark.parametrize("seed", range(1, 4))
+def test_power_that_drifts_inside_short_phases_is_held_by_the_bounds_of_one_call(seed):
+    power_w = {"vision_encode": 300.0, "prefill": 560.0, "decode": 340.0}
+    steps, time_ns, marks, truth_j = [(70.0, 3000 * MS)], 3000 * MS, [Mark(2900 * MS, "block_start", 1)], 0.0
+    for (name, mean_w), length_ns in zip(power_w.items(), (120 * MS, 48 * MS, 400 * MS)):
+        marks.append(Mark(time_ns, "phase_start", 0, name))
+        for step in range(8):
+            steps.append((mean_w * (1.0 + 0.18 * (step - 3.5) / 8), length_ns // 8))
+            truth_j += steps[-1][0] * length_ns / 8e9 * (name == "prefill")
+        time_ns += length_ns
+        marks.append(Mark(time_ns, "phase_end", 0, name))
+    steps.append((70.0, 1200 * MS))
+    machine = VirtualMachine({"gpu": PowerCurve.of_segments(0, steps)}, [power_field(seed)])
+    marks.append(Mark(time_ns + 10 * MS, "block_end", 1))
+    recording = hidden(machine.record(2000 * MS, time_ns + 1150 * MS, marks), 0)
+    found = analyze(recording).phase("prefill").energies["gpu"]
+    assert found.stands_alone
+    assert found.energy.interval_j[0] <= truth_j <= found.energy.interval_j[1]
