@@ -112,8 +112,23 @@ NEEDS: Mapping[str, Need] = {
                                    {"vision_start_token_id": 430, "vision_end_token_id": 431}),
     "kosmos-2": Need("a mask, no id, says where its picture is", placeholder=300),
     "kosmos-2.5": Need("a mask, no id, says where its picture is", placeholder=300, pixels=(1, 16, 66)),
-    "pix2struct": Need("a patch carries its row and column", pixels=(1, 16, 66), visual=16,
+    "pix2struct": Need("a patch carries its row and column; the width of a head has a name of its own",
+                       {"text_config.d_kv": HEAD_WIDTH, "vision_config.d_kv": HEAD_WIDTH}, pixels=(1, 16, 66), visual=16,
                        inputs={"attention_mask": [[1] * 16]}, arithmetic="patches attended to"),
+    "granite_docling": Need("a mask says which tiles are real", pixels=(1, 1, 3, 32, 32),
+                            inputs={"pixel_attention_mask": [[True]]}),
+    "gemma4_unified": Need("its default has no vision side; it projects merged patches and has no encoder",
+                           {"vision_config": {"model_type": "gemma4_unified_vision", "patch_size": 8,
+                                              "pooling_kernel_size": 2, "model_patch_size": 16, "mm_embed_dim": WIDTH,
+                                              "mm_posemb_size": 64, "output_proj_dims": WIDTH}},
+                           pixels=(1, 16, 768)),
+    "inkling2": Need("a row of its pixels is four merged patches, channels last", pixels=(64, 16, 16, 3)),
+    "inkling_mm_model": Need("a row of its pixels is a patch in two frames, channels last", pixels=(4, 2, 8, 8, 3)),
+    "molmo2": Need("which patches are pooled into a token is an argument", {"vision_config.image_num_pos": 16},
+                   pixels=(1, 16, 192),
+                   inputs={"image_token_pooling": [[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15]],
+                           "image_grids": [[0, 0, 2, 2]], "image_num_crops": [1]}),
+    "nemotron_h_omni": Need("it has more groups than heads when shrunk", {"?text_config.n_groups": 1}),
     "vilt": Need("one transformer takes words and patches: nothing encodes", phases=("prefill",)),
     "phi4_multimodal": Need("crops of a fixed side, the first of the whole",
                             {"vision_config.crop_size": 32}, pixels=(1, 2, 3, 32, 32),
@@ -136,8 +151,8 @@ NEEDS: Mapping[str, Need] = {
 }  # fmt: skip
 
 UNTRIED = frozenset((
-    "align", "deepseek_ocr2", "deepseek_vl_hybrid", "emu3", "fast_vlm", "fuyu", "gemma3n", "gemma4_unified",
-    "glm4v_moe", "granite_docling", "inkling2", "inkling_mm_model", "molmo2", "nemotron_h_omni", "perception_lm", "pi0",
-    "pix2struct", "pixtral", "unlimited_ocr", "vision-encoder-decoder",
+    "align", "deepseek_ocr2", "deepseek_vl_hybrid", "emu3", "fast_vlm", "fuyu", "gemma3n", 
+    "glm4v_moe", "perception_lm", "pi0",
+    "pixtral", "unlimited_ocr", "vision-encoder-decoder",
 ))  # fmt: skip
 """Families that are known not to run here; a new one among them is a fault of the suite or of the library."""
