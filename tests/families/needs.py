@@ -113,8 +113,8 @@ NEEDS: Mapping[str, Need] = {
     "kosmos-2": Need("a mask, no id, says where its picture is", placeholder=300),
     "kosmos-2.5": Need("a mask, no id, says where its picture is", placeholder=300, pixels=(1, 16, 66)),
     "pix2struct": Need("a patch carries its row and column; the width of a head has a name of its own",
-                       {"text_config.d_kv": HEAD_WIDTH, "vision_config.d_kv": HEAD_WIDTH}, pixels=(1, 16, 66), visual=16,
-                       inputs={"attention_mask": [[1] * 16]}, arithmetic="patches attended to"),
+                       {"text_config.d_kv": HEAD_WIDTH, "vision_config.d_kv": HEAD_WIDTH}, pixels=(1, 16, 66),
+                       visual=16, inputs={"attention_mask": [[1] * 16]}, arithmetic="patches attended to"),
     "granite_docling": Need("a mask says which tiles are real", pixels=(1, 1, 3, 32, 32),
                             inputs={"pixel_attention_mask": [[True]]}),
     "gemma4_unified": Need("its default has no vision side; it projects merged patches and has no encoder",
@@ -151,7 +151,7 @@ NEEDS: Mapping[str, Need] = {
 }  # fmt: skip
 
 UNTRIED = frozenset((
-    "align", "deepseek_ocr2", "deepseek_vl_hybrid", "emu3", "fast_vlm", "fuyu", "gemma3n", 
+    "align", "deepseek_ocr2", "deepseek_vl_hybrid", "emu3", "fast_vlm", "fuyu", "gemma3n",
     "glm4v_moe", "perception_lm", "pi0",
     "pixtral", "unlimited_ocr", "vision-encoder-decoder",
 ))  # fmt: skip

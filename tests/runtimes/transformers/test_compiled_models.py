@@ -124,3 +124,29 @@ def test_compiled_decoding_with_a_static_cache_loses_no_step(llava, tiny, watche
     assert torch.equal(seen, again)
     assert [call.decode_steps for call in watched.calls()] == [4, 4]
     assert [call.tokens.visual_input for call in watched.calls()] == [16, 16]
+
+
+def test_a_whole_model_compiled_as_one_graph_stays_one_graph_and_counts_its_image(llava, tiny, watched):
+    inputs = tiny("llava").inputs
+    expected = llava(**inputs, use_cache=False).logits
+    compiled = torch.compile(llava, backend="eager", fullgraph=True)
+    for _ in range(2):
+        assert torch.equal(compiled(**inputs, use_cache=False).logits, expected)
+    plain, *calls = watched.calls()
+    assert [phase.name for phase in plain.phases] == [VISION_ENCODE, PREFILL]
+    assert [[phase.name for phase in call.phases] for call in calls] == [[PREFILL]] * 2
+    assert [(call.tokens.text_input, call.tokens.visual_input) for call in calls] == [(8, 16)] * 2
+
+
+def test_a_prefill_in_chunks_through_a_compiled_call_is_one_prefill(llava, tiny, watched):
+    from transformers.generation.configuration_utils import CompileConfig
+
+    config = CompileConfig(backend="eager", mode=None, fullgraph=False)
+    config._compile_all_devices = True
+    settings = {**NEW, "cache_implementation": "static", "compile_config": config, "prefill_chunk_size": 8}
+    seen = llava.generate(**tiny("llava").inputs, **settings)
+    call = watched.call()
+    watched.runtime.uninstall()
+    assert torch.equal(seen, tiny("llava").model.generate(**tiny("llava").inputs, **NEW))
+    assert [phase.name for phase in call.phases][-2:] == [PREFILL, DECODE]
+    assert (call.decode_steps, call.tokens.text_input, call.tokens.visual_input) == (4, 8, 16)
