@@ -38,7 +38,7 @@ CONDITIONS = (
 
 
 RAMPS_HEADER = (
-    "power", "sessions", "half-width % (median)", "caused by the phase: bias %", "covered %",
+    "sensor", "power", "sessions", "half-width % (median)", "caused by the phase: bias %", "covered %",
     "between its marks: bias %", "covered %",
 )  # fmt: skip
 
@@ -120,8 +120,9 @@ def _by_variation(cell: Summary) -> list[tuple[str, ...]]:
 def _ramps(cell: Summary) -> tuple[str, ...]:
     marks_bias = fmean(each.marks_error for each in cell.found)
     return (
-        HARDSHIPS[cell.cell.hardship], str(len(cell.found)), f"{100 * cell.half_width:.2f}", f"{100 * cell.bias:+.2f}",
-        f"{100 * cell.covered:.1f}", f"{100 * marks_bias:+.2f}",
+        SENSORS[cell.cell.sensor].words, HARDSHIPS[cell.cell.hardship], str(len(cell.found)),
+        f"{100 * cell.half_width:.2f}", f"{100 * cell.bias:+.2f}", f"{100 * cell.covered:.1f}",
+        f"{100 * marks_bias:+.2f}",
         f"{100 * share(cell.found, lambda each: each.marks_cover):.1f}",
     )  # fmt: skip
 

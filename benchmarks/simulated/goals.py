@@ -81,7 +81,7 @@ def _widths(cells: Sequence[Summary]) -> Iterator[Goal]:
     if own:
         far = sum(half_widths_off(each) > FAR_OFF for each in own)
         yield _goal(
-            f"off by more than {FAR_OFF:.0f} half-widths: at most 1 of 1,000",
+            f"off by more than {FAR_OFF:.0f} half-widths, unstated boundary errors left out: at most 1 of 1,000",
             f"{far} of {len(own)}",
             far <= MOST_FAR_OFF * len(own),
         )

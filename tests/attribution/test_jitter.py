@@ -13,6 +13,7 @@ from wattvlm.attribution.windows import Window
 from wattvlm.testing import Script, ScriptedPhase, VirtualSensor, simulate
 
 MS = 1_000_000
+TWENTY_MS = VirtualSensor("gpu-0/board", period_ns=20 * MS, jitter_ns=3 * MS, latency_ns=150_000, max_power_w=700.0)
 LENGTHS_MS = {"vision_encode": 90, "prefill": 45, "decode": 450}
 
 
@@ -82,7 +83,7 @@ def off_each_on_its_own(seed, sensor, gap_ns):
 @pytest.mark.parametrize(
     "sensor",
     [
-        VirtualSensor("gpu-0/board", period_ns=20 * MS, jitter_ns=3 * MS, latency_ns=150_000, max_power_w=700.0),
+        TWENTY_MS,
         VirtualSensor("gpu-0/board", period_ns=MS, latency_ns=100_000, max_power_w=700.0),
     ],
 )
@@ -97,3 +98,23 @@ def test_marks_off_by_more_than_the_gaps_beside_them_and_the_ticks_between_them_
     assert covered >= 8
     assert abs(float(np.mean(errors))) < 0.008
     assert float(np.sqrt(np.mean(np.square(errors)))) < 0.015
+
+
+def test_what_a_phase_causes_is_covered_where_power_rises_later_than_it_falls():
+    covered, errors = 0, []
+    for seed in range(6):
+        chance = random.Random(seed)
+        phases = tuple(
+            ScriptedPhase(name, ms * MS, {"gpu": chance.uniform(0.3, 0.95) * 700.0}) for name, ms in LENGTHS_MS.items()
+        )
+        script = Script(
+            phases=phases, calls=20, gap_ns=2 * MS, pause_ns=30 * MS, dither_ns=130 * MS, rise_ns=2 * MS, fall_ns=MS,
+            power_variation_fraction=(0.0, 0.03)[seed % 2],
+        )  # fmt: skip
+        played = simulate(script, [replace(TWENTY_MS, phase_ns=chance.randrange(100 * MS), seed=seed)], seed)
+        caused_j = float(np.mean([call["prefill"] for call in played.caused_j["gpu"]]))
+        energy = analyze(played.recording).phase("prefill").energies["gpu"].energy
+        covered += energy.interval_j[0] <= caused_j <= energy.interval_j[1]
+        errors.append(float(energy) / caused_j - 1.0)
+    assert covered >= 5
+    assert abs(float(np.mean(errors))) < 0.007

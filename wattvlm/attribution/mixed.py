@@ -3,10 +3,12 @@
 For a cluster with values y, A what its rows show of a watt in each segment, X the kinds of these, and D what they show
 of a second by which each boundary is late, (P_left - P_right) k(t),
 
-    y = A (X mu + b) + D (delta + Y Delta + Lambda) + n,    b ~ N(0, spread^2),  delta ~ N(0, jitter^2 + stated^2)
+    y = A (X mu + b) + D (delta + Y Delta + s rho + Lambda) + n
+    b ~ N(0, spread^2),    delta ~ N(0, jitter^2 + stated^2)
 
-where Delta belongs to each kind of boundary (Y), Lambda is what remains of the lag, and n is noise, of each row and of
-all rows of a cluster together. So y ~ N(G theta, V) with theta = (mu, Lambda, Delta), G = [A X, D 1, D Y] and
+where Delta belongs to each kind of boundary (Y), rho is how much later power rises (s = 1) and earlier it falls (-1),
+Lambda is what remains of the lag, and n is noise, of each row and of all rows of a cluster together. So
+y ~ N(G theta, V) with theta = (mu, Lambda, Delta, rho), G = [A X, D 1, D Y, D s] and
 V = A spread^2 A' + D (jitter^2 + stated^2) D' + noise. Given V, theta is a least-squares problem; b, delta and n given
 theta and y are normal as well. The joules of a part of the calls that ran are sums over its segments and counted
 bodies, moved by P_left delta and -P_right delta at its true boundaries: normal given theta, with a mean that is linear
@@ -28,9 +30,6 @@ from wattvlm.attribution.views import Chain, Clusters
 SLOPE_STD_FRACTION = 0.05
 """One sigma of slopes, in largest powers over SLOPE_S: 35 W in 100 ms on a board of 700 W."""
 
-GAP_STD_FRACTION = 0.1
-"""One sigma of what time between phases draws beside time between calls, in largest powers, if these are alike."""
-
 MOST_SHOWN = 32
 """What rows show is kept for so many lags and jitters: variations, powers and weights change more often than these."""
 
@@ -43,33 +42,36 @@ class Prior:
     """Powers lie in [0, limit_w]; before that cut their prior is a wide normal, all but flat between the ends.
 
     is_slope: the kinds that are slopes; these are around 0. lag_std_s: one sigma of what remains of the lag.
-    offset_std_s: one sigma of each of the offsets of the kinds of boundaries. jitter_std_s (offsets,): one sigma of
-    how much the mean of all boundaries of a kind is off, since each of them is off on its own. is_gap, gap_w: kinds of
-    time between phases, and what they draw if it is about what is drawn between calls; None where it may be anything.
+    offset_std_s: one sigma of each of the offsets of the kinds of boundaries; ramp_std_s: of half of how much later
+    power rises than it falls. jitter_std_s (offsets,): one sigma of how much the mean of all boundaries of a kind is
+    off, since each of them is off on its own. is_gap, gap_w: kinds of time between phases, and what they draw (one
+    sigma: gap_std_w) if it is about what is drawn between calls; None where it may be anything.
     """
 
     limit_w: float
     is_slope: NDArray[np.bool_]
     lag_std_s: float
     offset_std_s: float
+    ramp_std_s: float
     jitter_std_s: Floats
     is_gap: NDArray[np.bool_]
     gap_w: float | None
+    gap_std_w: float = 0.0
 
     @property
     def mean(self) -> Floats:
         powers_w = np.where(self.is_slope, 0.0, self.limit_w / 2)
         if self.gap_w is not None:
             powers_w = np.where(self.is_gap, self.gap_w, powers_w)
-        return np.concatenate([powers_w, np.zeros(1 + len(self.jitter_std_s))])
+        return np.concatenate([powers_w, np.zeros(2 + len(self.jitter_std_s))])
 
     @property
     def precision(self) -> Floats:
         powers_w = np.where(self.is_slope, SLOPE_STD_FRACTION * self.limit_w, self.limit_w)
         if self.gap_w is not None:
-            powers_w = np.where(self.is_gap, GAP_STD_FRACTION * self.limit_w, powers_w)
+            powers_w = np.where(self.is_gap, self.gap_std_w, powers_w)
         offset_s = np.hypot(self.offset_std_s, self.jitter_std_s)
-        return np.concatenate([powers_w, [self.lag_std_s], offset_s]) ** -2.0
+        return np.concatenate([powers_w, [self.lag_std_s], offset_s, [self.ramp_std_s]]) ** -2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,13 +146,18 @@ class Model:
     jitters: dict[tuple[int, Unsure], Jitter] = field(default_factory=dict[tuple[int, Unsure], Jitter])
     shown: dict[tuple[int, Unsure, float], Shown] = field(default_factory=dict[tuple[int, Unsure, float], Shown])
 
+    @property
+    def unknowns(self) -> int:
+        """How long theta is."""
+        return self.chain.kinds + 1 + self.chain.offsets + 1
+
     def solved(self, setting: Setting) -> list[Solved]:
         """All clusters at a setting, for both evidence and sums."""
         return [_solved(self, number, weight, setting) for number, weight in enumerate(self.weights)]
 
     def evidence(self, setting: Setting, known: Sequence[Solved] = ()) -> Evidence:
         """What all clusters say of theta."""
-        size = self.chain.kinds + 1 + self.chain.offsets
+        size = self.unknowns
         precision, moment = np.zeros((size, size)), np.zeros(size)
         squares = log_determinant = 0.0
         for solved in known or self.solved(setting):
@@ -170,7 +177,7 @@ class Model:
 
     def sums(self, setting: Setting, known: Sequence[Solved] = ()) -> Sums:
         """Joules of each row of the calls that ran, as they follow from theta and the readings."""
-        rows, size = len(self.chain.counted_j), self.chain.kinds + 1 + self.chain.offsets
+        rows, size = len(self.chain.counted_j), self.unknowns
         constant_j: Floats = np.array(self.chain.counted_j, dtype=np.float64)
         per_unknown, moved_j, covariance_j2 = np.zeros((rows, size)), np.zeros((rows, size)), np.zeros((rows, rows))
         for (clusters, weight), solved in zip(self._parts(), known or self.solved(setting)):
@@ -181,7 +188,7 @@ class Model:
             constant_j += np.ravel(solved.white_values) @ flat
             per_unknown[:, : self.chain.kinds] += parts.per_kind(clusters, self.chain.kinds)
             per_unknown -= np.transpose(flat) @ np.reshape(solved.white_design, (-1, size))
-            moved_j[:, self.chain.kinds + 1 :] += parts.per_offset(clusters, solved, self.chain.offsets)
+            moved_j[:, self.chain.kinds + 1 :] += parts.per_offset(solved)
             covariance_j2 += parts.variance(solved) - np.transpose(flat) @ flat
         return Sums(constant_j, per_unknown, moved_j, covariance_j2)
 
@@ -227,11 +234,13 @@ def posteriors(evidence: Evidence, priors: Sequence[Prior]) -> list[Fit]:
 class Solved:
     """One array of clusters at one setting.
 
-    effects (J, M, S + B): A and D times the root of delta's covariance, side by side, with variances (J, S + B); G and
-    y whitened by the Cholesky factor of V.
+    of_offsets (J, B, offsets + 1): how late each boundary is for a second of each offset, and of ramps (rises later,
+    falls earlier). effects (J, M, S + B): A and D times the root of delta's covariance, side by side, with variances
+    (J, S + B); G and y whitened by the Cholesky factor of V.
     """
 
     jitter: Jitter
+    of_offsets: Floats
     effects: Floats
     variances: Floats
     white_design: Floats
@@ -270,9 +279,10 @@ def _solved(model: Model, number: int, weight: Floats, setting: Setting) -> Solv
     covariance += noise[:, :, None] * np.eye(noise.shape[1])
     factor = np.asarray(np.linalg.cholesky(covariance), np.float64)
     values = (clusters.values * clusters.real)[:, :, None]
-    columns = [shown.of_kinds, np.sum(at, axis=2, keepdims=True), at @ shown.is_offset, values]
+    of_offsets = np.concatenate([shown.is_offset, np.sign(right_w - left_w)[:, :, None]], axis=2)
+    columns = [shown.of_kinds, np.sum(at, axis=2, keepdims=True), at @ of_offsets, values]
     white: Floats = np.asarray(np.linalg.solve(factor, np.concatenate(columns, axis=2)), np.float64)
-    return Solved(jitter, effects, variances, white[:, :, :-1], white[:, :, -1], factor)
+    return Solved(jitter, of_offsets, effects, variances, white[:, :, :-1], white[:, :, -1], factor)
 
 
 def _powers_beside(model: Model, clusters: Clusters, boundary: NDArray[np.intp]) -> tuple[Floats, Floats]:
@@ -321,11 +331,11 @@ class _Parts:
         of_segments: Floats = np.reshape(self.of_effects[:, :columns], (-1, rows))
         return np.asarray(np.transpose(of_segments) @ np.reshape(clusters.is_kind(kinds), (-1, kinds)), np.float64)
 
-    def per_offset(self, clusters: Clusters, solved: Solved, offsets: int) -> Floats:
-        """Joules of rows for each second of each offset, (rows, offsets)."""
+    def per_offset(self, solved: Solved) -> Floats:
+        """Joules of rows for each second of each offset and of ramps, (rows, offsets + 1)."""
         of_boundaries: Floats = np.reshape(self.of_boundaries, (-1, self.first.shape[1]))
-        is_offset = clusters.segments.offset[:, solved.jitter.boundary, None] == np.arange(offsets)
-        return np.asarray(np.transpose(of_boundaries) @ np.reshape(is_offset, (-1, offsets)), np.float64)
+        of_offsets: Floats = np.reshape(solved.of_offsets, (-1, solved.of_offsets.shape[2]))
+        return np.asarray(np.transpose(of_boundaries) @ of_offsets, np.float64)
 
 
 def _parts_of(model: Model, clusters: Clusters, weight: Floats, setting: Setting, solved: Solved) -> _Parts:

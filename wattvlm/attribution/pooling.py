@@ -143,7 +143,8 @@ def _candidates(drawn: _Drawn, count: int, kinds: int, chance: np.random.Generat
     values, vectors = np.linalg.eigh(sums.covariance_j2)
     root: Floats = np.asarray(vectors * np.sqrt(np.maximum(values, 0.0)), np.float64)
     noise = chance.standard_normal((len(theta), len(root)))
-    offset_s2, jitter_s2 = prior.offset_std_s**2, prior.jitter_std_s**2
+    offset_s2 = np.append(np.full(len(prior.jitter_std_s), prior.offset_std_s**2), 0.0)
+    jitter_s2 = np.append(prior.jitter_std_s**2, prior.ramp_std_s**2)
     of_marks = jitter_s2 / (offset_s2 + jitter_s2)
     split_s = np.sqrt(of_marks * offset_s2) * chance.standard_normal((len(theta), len(of_marks)))
     marks_s = of_marks * theta[:, kinds + 1 :] + split_s

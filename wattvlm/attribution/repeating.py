@@ -265,7 +265,9 @@ def _covariance_j2(chain: Chain, limit_w: float, power_w: Floats) -> Floats:
     """Covariance of the joules of all rows, summed over the planned calls; an unknown lag is in it."""
     flat_w = np.full(chain.kinds, float(np.mean(power_w)))
     sharp_s = np.full(chain.offsets, SHARP_OFFSET_STD_S)
-    prior = Prior(limit_w, chain.is_slope, LARGEST_LAG_S / sqrt(3.0), 0.0, sharp_s, chain.is_slope, None)
+    prior = Prior(
+        limit_w, chain.is_slope, LARGEST_LAG_S / sqrt(3.0), 0.0, SHARP_OFFSET_STD_S, sharp_s, chain.is_slope, None
+    )
     spread = np.where(chain.is_slope, 0.0, np.where(chain.of_row < 0, ASSUMED_IDLE_VARIATION, ASSUMED_VARIATION))
     model = Model(chain, flat_w, tuple(np.ones(len(own)) for own in chain.clusters))
     first_w = posterior(model.evidence(Setting(0.0, spread * flat_w)), prior).mean[: chain.kinds]

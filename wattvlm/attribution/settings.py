@@ -29,16 +29,23 @@ IDLE_VARIATIONS = (0.01, 0.05, 0.2)
 SHARP_CHANCE = 0.5
 """How likely boundaries are not off each on its own, before anything is read; other places share the rest."""
 
-MET_SIGMAS = 0.5
+MET_SIGMAS = 1.0
 """A boundary whose mark met its neighbour's is off to one side, by so many sigmas of jitter, one sigma."""
 
-OFFSETS_S = (1e-6, 0.5e-3, 2e-3)
+OFFSETS_S = (1e-6, 1e-6, 0.5e-3, 2e-3)
 """How much kinds of boundaries are off, each kind on its own and the same in all calls: one sigma."""
 
-OFFSET_CHANCES = (0.85, 0.1, 0.05)
+RAMPS_S = (1e-6, 0.6e-3, 0.6e-3, 0.6e-3)
+"""With each of these, half of how much later power rises than it falls, the same at all boundaries: one sigma."""
 
-GAP_CHANCES = (0.5, 0.5)
-"""How likely it is that time between phases draws about what time between calls does, and that it may be anything."""
+OFFSET_CHANCES = (0.5, 0.35, 0.1, 0.05)
+"""How likely each is before anything is read."""
+
+GAP_STDS_FRACTION = (0.02, 0.1, None)
+"""One sigma of what time between phases draws beside time between calls, in largest powers; None: it is anything."""
+
+GAP_CHANCES = (0.45, 0.3, 0.25)
+"""How likely each is before anything is read."""
 
 FIRST = (3, 1, 0), (5, 1, -1)
 """Where the search may begin, with sharp boundaries or with the most unsure ones: places in the grids."""
@@ -136,9 +143,11 @@ class Search:
         unsure = self.unsure[place[2]]
         of_means_s = unsure.jitter_s * np.hypot(chain.boundaries**-0.5, MET_SIGMAS * chain.met_share)
         of_means_s = np.where(chain.is_end & unsure.ends_sharp, 0.0, of_means_s)
-        gap_w = self.outside_w(self.model.power_w) if gap == 0 else None
+        gap_std = GAP_STDS_FRACTION[gap]
+        gap_w = None if gap_std is None else self.outside_w(self.model.power_w)
         return Prior(
-            self.limit_w, chain.is_slope, self.lag_std_s, OFFSETS_S[offset], of_means_s, self.is_gap, gap_w
+            self.limit_w, chain.is_slope, self.lag_std_s, OFFSETS_S[offset], RAMPS_S[offset], of_means_s, self.is_gap,
+            gap_w, (gap_std or 0.0) * self.limit_w,
         )  # fmt: skip
 
     def evidence(self, lag_s: float, place: Place) -> Evidence:
@@ -204,7 +213,7 @@ def search(model: Model, limit_w: float, idle: NDArray[np.bool_]) -> tuple[Searc
     begun = Search(_thinned(model), limit_w, idle, is_gap, _outside_of(model.chain), places_of(model.chain))
     found, lag_s, place = _tuned(begun)
     best = max(found.choices(lag_s, place), key=lambda choice: choice.log_weight)
-    if best.gap and found.outside_w(found.model.power_w) is not None:
+    if GAP_STDS_FRACTION[best.gap] is None and found.outside_w(found.model.power_w) is not None:
         other, other_lag_s, other_place = _tuned(replace(begun, gaps_are_free=True, weighed={}))
         if other.log_weight(other_lag_s, other_place) > found.log_weight(lag_s, place):
             found, lag_s, place = other, other_lag_s, other_place
