@@ -99,6 +99,11 @@ def pixels(*shape: int) -> torch.Tensor:
     return torch.rand(shape, generator=torch.Generator().manual_seed(7))
 
 
+def kinds_of_tokens(kinds: torch.Tensor) -> dict[str, torch.Tensor]:
+    """What transformers 5 is told beside the ids; earlier versions refuse it."""
+    return {} if hf.__version__.startswith("4.") else {"mm_token_type_ids": kinds}
+
+
 def _llava() -> Tiny:
     config = hf.LlavaConfig(
         vision_config=vision_config(hf.CLIPVisionConfig),
@@ -125,7 +130,7 @@ def _qwen2_5_vl() -> Tiny:
     model = prepared(hf.Qwen2_5_VLForConditionalGeneration(config))
     grid = torch.tensor([[1, 8, 8]])
     inputs = {**with_image(16), "pixel_values": pixels(64, 3 * 2 * 8 * 8), "image_grid_thw": grid}
-    inputs["mm_token_type_ids"] = (inputs["input_ids"] == IMAGE_ID).int()
+    inputs |= kinds_of_tokens((inputs["input_ids"] == IMAGE_ID).int())
     return Tiny(model, inputs, 8, 8 * 8 // 2**2, 64)
 
 
@@ -186,7 +191,8 @@ def _mllama() -> Tiny:
             "vision_output_dim": 32, "intermediate_layers_indices": [1], "supported_aspect_ratios": [[1, 1], [1, 2]],
         },
         text_config=text_config(
-            hf.models.mllama.configuration_mllama.MllamaTextConfig, num_hidden_layers=3, cross_attention_layers=[1]
+            hf.models.mllama.configuration_mllama.MllamaTextConfig, num_hidden_layers=3, cross_attention_layers=[1],
+            **({"rope_scaling": {"rope_type": "default"}} if hf.__version__.startswith("4.") else {}),
         ).to_dict(),
         image_token_index=IMAGE_ID,
     )  # fmt: skip

@@ -56,6 +56,8 @@ WAYS: dict[str, tuple[dict[str, Any], int]] = {
 
 @pytest.mark.parametrize("way", WAYS)
 def test_each_way_returns_what_it_always_did_and_is_one_prefill(way, tiny, generate, watched, forward_lengths):
+    if "prefill_chunk_size" in WAYS[way][0] and hf.__version__.startswith("4."):
+        pytest.skip("transformers 4 cuts no prompt with an image in chunks")
     model, (settings, forward_passes) = tiny("llava"), WAYS[way]
 
     def call():
@@ -95,6 +97,7 @@ def test_prompt_lookup_has_fewer_forward_passes_than_tokens(name, tiny, generate
     assert [phase.name for phase in found.phases if phase.name != VISION_ENCODE] == [PREFILL, DECODE]
 
 
+@pytest.mark.skipif(hf.__version__.startswith("4."), reason="transformers 4 refuses a least length while drafting")
 def test_a_model_that_drafts_adds_no_step_of_its_own(tiny, generate, watched, forward_lengths):
     model = tiny("llama")
     draft = copy.deepcopy(model.model)

@@ -7,6 +7,7 @@ import torch
 
 from tests.families.building import build
 from tests.families.registry import families
+from tests.runtimes.transformers.conftest import kinds_of_tokens
 from wattvlm.runtimes.transformers.discovery import find_layout
 from wattvlm.runtimes.transformers.model_facts import facts_of
 from wattvlm.runtimes.transformers.tree import ModuleTree
@@ -19,7 +20,7 @@ IMAGE, VIDEO = 100, 101
 def asked(ids):
     ids = torch.tensor([ids])
     kinds = (ids == IMAGE).int() + 2 * (ids == VIDEO).int()
-    return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "mm_token_type_ids": kinds}
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids), **kinds_of_tokens(kinds)}
 
 
 def video(frames):

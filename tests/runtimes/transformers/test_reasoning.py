@@ -82,6 +82,16 @@ def test_a_tokenizer_that_was_not_seen_leaves_it_unknown(thinking, watched):
     assert watched.calls()[-1].tokens.reasoning_output == 0
 
 
+def test_what_only_decodes_leaves_it_unknown_and_costs_no_other_count(thinking, watched):
+    class Decoder:
+        def decode(self, ids, **kwargs):
+            return ""
+
+    answer(thinking, ["a", "b"], tokenizer=Decoder())
+    tokens = watched.call().tokens
+    assert (tokens.output, tokens.reasoning_output) == (2, None)
+
+
 def test_a_tokenizer_without_tags_leaves_it_unknown(watched):
     answer(load(model_path()), ["a", "b"])
     assert watched.call().tokens.reasoning_output is None

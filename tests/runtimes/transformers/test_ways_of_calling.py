@@ -9,8 +9,10 @@ import pytest
 import torch
 import transformers as hf
 
+from tests.runtimes.transformers.conftest import kinds_of_tokens
 from wattvlm.trace import DECODE, PREFILL, VISION_ENCODE
 
+ImageProcessor = hf.CLIPImageProcessor if hf.__version__.startswith("4.") else hf.CLIPImageProcessorPil
 NEW = {"max_new_tokens": 5, "min_new_tokens": 5, "do_sample": False}
 
 
@@ -61,7 +63,7 @@ def test_two_images_of_different_size(tiny, watched):
     kinds = (ids == 100).int()
     mask = torch.ones_like(ids)
     model.model.generate(
-        input_ids=ids, attention_mask=mask, pixel_values=pixels, image_grid_thw=grid, mm_token_type_ids=kinds, **NEW
+        input_ids=ids, attention_mask=mask, pixel_values=pixels, image_grid_thw=grid, **kinds_of_tokens(kinds), **NEW
     )
     call = watched.call()
     assert (call.tokens.text_input, call.tokens.visual_input, call.images) == (4, 24, 2)
@@ -198,6 +200,7 @@ def test_without_a_cache_each_step_is_still_one_step(tiny, generate, watched):
     assert (call.decode_steps, call.tokens.visual_input, call.tokens.output) == (4, 16, 5)
 
 
+@pytest.mark.skipif(hf.__version__.startswith("4."), reason="transformers 4 cuts no prompt with an image in chunks")
 def test_a_prefill_in_chunks_is_one_prefill(tiny, generate, watched):
     generate(tiny("llava"), prefill_chunk_size=8)
     call = watched.call()
@@ -213,6 +216,7 @@ def test_prompt_lookup_counts_tokens_not_forward_passes(tiny, generate, watched)
     assert (call.tokens.text_input, call.tokens.visual_input) == (9, 0)
 
 
+@pytest.mark.skipif(hf.__version__.startswith("4."), reason="transformers 4 refuses a least length while drafting")
 def test_the_steps_of_a_drafting_model_are_not_the_calls(tiny, generate, watched):
     draft = hf.LlamaForCausalLM(tiny("llama").model.config).eval()
     draft.generation_config = tiny("llama").model.generation_config
@@ -239,7 +243,7 @@ def test_a_call_by_embeddings_counts_what_it_can(tiny, generate, watched):
 
 
 def test_an_image_processor_called_directly_is_preprocessing(tiny, generate, watched):
-    processor = hf.CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+    processor = ImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
     pixels = processor(torch.zeros(3, 40, 40, dtype=torch.uint8).numpy(), return_tensors="pt")["pixel_values"]
     generate(tiny("llava"), pixel_values=pixels)
     call = watched.call()
@@ -262,7 +266,7 @@ class TwoStage(hf.ProcessorMixin):
 
 
 def test_processors_inside_each_other_are_one_phase(watched):
-    processor = TwoStage(hf.CLIPImageProcessorPil(size={"shortest_edge": 32}))
+    processor = TwoStage(ImageProcessor(size={"shortest_edge": 32}))
     image = torch.zeros(3, 40, 40, dtype=torch.uint8).numpy()
     processor.apply_chat_template(image, tokenize=True)
     assert [mark.kind for mark in watched.marks] == ["phase_start", "phase_end"]

@@ -33,10 +33,13 @@ class SeenTokenizers:
     def note(self, processor: Any) -> None:
         """A processor is at work: its tokenizer is one of those that calls may use."""
         tokenizer = getattr(processor, "tokenizer", None)
-        if tokenizer is not None and tokenizer not in self._seen:
-            tags = _tags_of(tokenizer)
-            with self._lock:
-                self._seen[tokenizer] = tags
+        try:
+            if tokenizer is not None and tokenizer not in self._seen:
+                tags = _tags_of(tokenizer)
+                with self._lock:
+                    self._seen[tokenizer] = tags
+        except TypeError:  # what cannot be held weakly is not held
+            return
 
     def tags(self, given: Mapping[str, Any]) -> Tags | None:
         """Those of the tokenizer that a call was given; else of all that were seen, if they agree."""
@@ -49,7 +52,11 @@ class SeenTokenizers:
 
 
 def _tags_of(tokenizer: Any) -> Tags | None:
-    added: Any = tokenizer.get_added_vocab()
+    """None also for what only looks like a tokenizer: a streamer takes anything that decodes."""
+    try:
+        added: Any = tokenizer.get_added_vocab()
+    except Exception:  # without the vocabulary the reasoning is unknown, and all else is counted
+        return None
     if not is_mapping(added):
         return None
     pairs = [(added.get(opens), added.get(closes)) for opens, closes in TAGS]
