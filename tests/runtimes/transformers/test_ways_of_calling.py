@@ -82,6 +82,8 @@ def test_tiles_that_may_be_images_are_not_counted_as_images(tiny, watched):
 
 @pytest.mark.parametrize("name", ["llava", "qwen2_5_vl", "mllama"])
 def test_beams_do_not_multiply_the_prompt(name, tiny, generate, watched):
+    if name == "qwen2_5_vl" and hf.__version__.startswith("4."):
+        pytest.skip("transformers 4 finds each beam's images by a start token, which this prompt has not")
     model = tiny(name)
     generate(model, num_beams=3)
     call = watched.call()
@@ -300,3 +302,13 @@ def test_a_long_call_tells_its_prompt_and_its_steps_before_it_ends(tiny, watched
     model.model.generate(**model.inputs, **NEW, logits_processor=[Slow()])
     assert {"decode_steps", "text_input", "visual_input"} <= set(seen)
     assert watched.call().decode_steps == 4
+
+
+def test_a_token_that_pads_other_rows_is_output_where_there_is_one_row(tiny, watched):
+    model = tiny("llama")
+
+    def pads_only(input_ids, scores):
+        return torch.full_like(scores, float("-inf")).index_fill(1, torch.tensor([0]), 0.0)
+
+    model.model.generate(**model.inputs, max_new_tokens=3, logits_processor=[pads_only])
+    assert watched.call().tokens.output == 3

@@ -187,7 +187,8 @@ def _output(call: ObservedCall) -> Count | None:
         if not is_tensor(sequences) or len(sequences.shape) != 2:
             return None
         rows = inputs.host_rows(sequences)
-        counts.append(output_count(rows, prompt_length, ends, pad if isinstance(pad, int) else None))
+        is_padded = len(rows) > 1 and isinstance(pad, int)  # one sequence alone is as long as it is
+        counts.append(output_count(rows, prompt_length, ends, pad if is_padded else None))
     if not counts:
         return None
     return Count("output", sum(each.value for each in counts), counts[0].how)
