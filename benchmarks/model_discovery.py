@@ -14,7 +14,7 @@ GOAL_MS = 3.0
 
 
 def run() -> None:
-    """A model of Qwen2.5-VL-7B's published layout on the meta device, which has well over 1,000 modules."""
+    """A model of the layout of Qwen2.5-VL's default configuration, with narrow layers: well over 1,000 modules."""
     import torch
     import transformers
 
@@ -22,8 +22,12 @@ def run() -> None:
     from wattvlm.runtimes.transformers.shapes import ShapeOnDemand
 
     torch.set_num_threads(1)
-    with torch.device("meta"):
-        model = transformers.Qwen2_5_VLForConditionalGeneration(transformers.Qwen2_5_VLConfig())
+    narrow = {"hidden_size": 64, "intermediate_size": 64}
+    config = transformers.Qwen2_5_VLConfig(
+        vision_config={**narrow, "num_heads": 4, "out_hidden_size": 64},
+        text_config={**narrow, "num_attention_heads": 4, "num_key_value_heads": 4, "vocab_size": 512},
+    )
+    model = transformers.Qwen2_5_VLForConditionalGeneration(config)
     modules = len(list(model.modules()))
 
     memory = ModelMemory()

@@ -60,14 +60,24 @@ def _by_packing(tree: ModuleTree) -> str:
 def _by_tensors(tree: ModuleTree) -> str:
     """By the parameters that stand for narrower tensors inside them, as those of torchao and quanto do."""
     found: Counter[str] = Counter()
+    packages: dict[Any, str] = {}
     for module in tree.modules:
         for parameter in module._parameters.values():
-            package = class_of(parameter).__module__.partition(".")[0]
-            if package != "torch" and hasattr(parameter, "__tensor_flatten__"):
+            kind = class_of(parameter)
+            package = packages.get(kind)
+            if package is None:  # a model has thousands of parameters and very few kinds of them
+                package = packages[kind] = _package_of_wrapper(kind)
+            if package:
                 narrowest = _narrowest(parameter)
                 if narrowest is not None and narrowest.itemsize < parameter.dtype.itemsize:
                     found[f"{package} {_short(narrowest)}"] += int(parameter.numel())
     return found.most_common(1)[0][0] if found else ""
+
+
+def _package_of_wrapper(kind: Any) -> str:
+    """The package of a class of tensors that hold others inside; "" for any other class."""
+    package = str(kind.__module__).partition(".")[0]
+    return package if package != "torch" and hasattr(kind, "__tensor_flatten__") else ""
 
 
 def _narrowest(parameter: Any) -> Any:
