@@ -14,6 +14,8 @@ HZ_PER_MHZ = 1e6
 J_PER_WH = 3600.0
 J_PER_KWH = 3.6e6
 BYTES_PER_GB = 1e9
+MILLION = 1_000_000
+BILLION = 1_000_000_000
 SQRT_12 = 12.0**0.5
 """A uniform error of full width w has the standard deviation w / sqrt(12)."""
 

@@ -13,9 +13,12 @@ import pytest
 from tests.sampling.virtual_boards import Bench, Run, S
 from wattvlm.testing.nvml_library import VirtualGpu, VirtualNvml
 
-pytestmark = pytest.mark.skipif(
-    not VirtualNvml.available(), reason=VirtualNvml.available().why_not or "the virtual NVML can be built"
-)
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.skipif(
+        not VirtualNvml.available(), reason=VirtualNvml.available().why_not or "the virtual NVML can be built"
+    ),
+]
 
 SOUND = "sound"
 TOLD = {

@@ -9,7 +9,7 @@ from wattvlm.renderers._comparisons._page import NOT_KNOWN, Page, expected_cells
 from wattvlm.renderers._numbers import Amount, Parts, write_column, write_count
 from wattvlm.renderers._table import Cell, Column, Row, Table
 from wattvlm.renderers._text import Line, Span, glue
-from wattvlm.units import energy_scale, format_significant
+from wattvlm.units import BILLION, MILLION, energy_scale, format_significant
 
 _JOULES = (("joules_per_image", "image"), ("joules_per_visual_token", "visual"), ("joules_per_request", "request"))
 _TIMES = (("ttft_s", "TTFT ms"), ("tpot_s", "TPOT ms"))
@@ -74,7 +74,8 @@ def _parameters(run: Standing) -> Line:
 
 
 def _size(count: int) -> str:
-    return f"{count / 1e9:.1f} B" if count >= 1e9 else f"{format_significant(count / 1e6, 3)} M"
+    billions = count / BILLION
+    return f"{billions:.1f} B" if billions >= 1 else f"{format_significant(count / MILLION, 3)} M"
 
 
 def _time_columns(runs: Sequence[Standing]) -> Columns:
