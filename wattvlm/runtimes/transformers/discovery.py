@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from wattvlm.runtimes.transformers.loose import number_of
 from wattvlm.runtimes.transformers.tree import ModuleTree, ancestors, is_below
 
 _TOKEN_EMBEDDING_NAMES = ("embed_tokens", "token_embedding", "word_embeddings", "wte", "tok_embeddings", "shared")
@@ -230,7 +231,7 @@ def _text_encoder(tree: ModuleTree, lists: Mapping[str, int], blocks_path: str, 
 
 def _holds_vocabulary(path: str, tree: ModuleTree, vocabulary: int) -> bool:
     """Whether an embedding of all tokens lies below, as in the other half of an encoder-decoder pair."""
-    return any(getattr(module, "num_embeddings", None) == vocabulary for module in tree.under(path))
+    return any(number_of(module, "num_embeddings") == vocabulary for module in tree.under(path))
 
 
 def _could_encode(path: str, tree: ModuleTree, lists: Mapping[str, int]) -> bool:
@@ -266,8 +267,8 @@ def _hidden_size(root: Any) -> int | None:
 
 
 def _last_width(path: str, tree: ModuleTree) -> int | None:
-    widths = [getattr(module, "out_features", None) for module in tree.under(path)]
-    return next((width for width in reversed(widths) if width is not None), None)
+    widths = (number_of(module, "out_features") for module in reversed(tree.under(path)))
+    return next((width for width in widths if width is not None), None)
 
 
 def _has_cross_attention(tree: ModuleTree, model_path: str) -> bool:

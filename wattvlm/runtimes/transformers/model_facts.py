@@ -22,18 +22,22 @@ def facts_of(root: Any, layout: Layout, tree: ModuleTree) -> ModelFacts:
     sizes: dict[int, int] = {}
     dtypes: Counter[Any] = Counter()
     devices: dict[Any, None] = {}
+    kinds: set[type] = set()
     for module in tree.modules:
         for parameter in module._parameters.values():
             if parameter is not None and id(parameter) not in sizes:
+                kinds.add(class_of(parameter))
                 sizes[id(parameter)] = size = size_of(parameter)
                 dtypes[parameter.dtype] += size
-                devices[_runs_on(module, parameter)] = None
+                if parameter.device not in devices:
+                    devices[_runs_on(module, parameter)] = None
     encoders = [part.path for part in layout.parts if part.encodes]
     carriers = [part.path for part in layout.parts if not part.encodes]
     inner = [layout.inner_projector] if layout.inner_projector else []
     projector = _count_in(tree, [*carriers, *inner], sizes)
     total = sum(sizes.values())
-    is_seen = packed_weights(tree) is None
+    packed = packed_weights(tree)
+    is_seen = packed is None
     vision = _count_in(tree, encoders, sizes) - _count_in(tree, inner, sizes) if encoders else None
     return ModelFacts(
         name=_name(str(getattr(config, "name_or_path", "") or getattr(config, "_name_or_path", "") or "")),
@@ -43,7 +47,7 @@ def facts_of(root: Any, layout: Layout, tree: ModuleTree) -> ModelFacts:
         vision_parameters=vision if is_seen else None,
         projector_parameters=(projector or None) if is_seen else None,
         dtype=str(dtypes.most_common(1)[0][0]).removeprefix("torch.") if dtypes else "",
-        quantisation=quantisation_of(config, tree),
+        quantisation=quantisation_of(config, tree, packed, kinds),
         device=", ".join(str(device) for device in devices),
         fusion=_fusion(layout, tree),
     )

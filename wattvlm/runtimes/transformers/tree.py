@@ -33,24 +33,24 @@ class ModuleTree:
 
     def _walk(self, root: Any) -> None:
         paths, modules, parents = self.paths, self.modules, self.parents
-        waiting: list[tuple[int, str, Any]] = [(-1, "", root)]
+        waiting: list[tuple[int, str, Any, int]] = [(-1, "", root, 0)]
         while waiting:
-            parent, path, module = waiting.pop()
+            parent, path, module, depth = waiting.pop()
             position = len(paths)
             paths.append(path)
             modules.append(module)
             parents.append(parent)
-            if path.count(".") < _UNREGISTERED_DEPTH:
+            if depth <= _UNREGISTERED_DEPTH:
                 for name, child in _unregistered(module):
                     if all(child is not each for each in root.modules()):
-                        waiting.append((position, f"{path}.{name}" if path else name, child))
+                        waiting.append((position, f"{path}.{name}" if path else name, child, depth + 1))
             children = module._modules
             if children:
                 prefix = f"{path}." if path else ""
                 for name in reversed(children):
                     child = children[name]
                     if child is not None:
-                        waiting.append((position, prefix + name, child))
+                        waiting.append((position, prefix + name, child, depth + 1))
 
     def at(self, path: str) -> Any:
         return self.modules[self._positions[path]]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from wattvlm.runtimes.transformers.loose import class_of, entries_of, mapping_of
 from wattvlm.runtimes.transformers.tree import ModuleTree
+
+_PLAIN = "torch.nn.parameter"
 
 _PACKED = "_packed_params"
 """Where torch's own quantised layers keep weight and bias as one object that is no parameter."""
@@ -19,6 +21,8 @@ _EXPERTS_USED = ("num_experts_per_tok", "moe_k", "moe_topk", "num_experts_per_to
 
 def size_of(parameter: Any) -> int:
     """Parameters behind a tensor; a 4-bit tensor of bitsandbytes packs two a byte and keeps the true shape aside."""
+    if type(parameter).__module__ == _PLAIN:  # asking each for what it does not have takes as long as all the rest
+        return int(parameter.numel())
     shape: Iterable[int] | None = getattr(getattr(parameter, "quant_state", None), "shape", None)
     if shape is None:
         return int(parameter.numel())
@@ -37,14 +41,20 @@ def experts_of(config: Any) -> tuple[int, int] | None:
 
 def packed_weights(tree: ModuleTree) -> Any:
     """A module that holds packed weights, whose sizes no parameter tells; None if there is none."""
-    return next((module for path, module in tree if path.rpartition(".")[2] == _PACKED), None)
+    return next((module for path, module in tree if path.endswith(_PACKED)), None)
 
 
-def quantisation_of(config: Any, tree: ModuleTree) -> str:
-    """As the configuration names it, else as the weights show it ("torchao int8"); "" for weights held as they are."""
+def quantisation_of(config: Any, tree: ModuleTree, packed: Any, kinds: Iterable[type]) -> str:
+    """As the configuration names it, else as the weights show it ("torchao int8"); "" for weights held as they are.
+
+    packed: a module with packed weights, or None. kinds: the classes of all parameters.
+    """
     chosen: Any = getattr(config, "quantization_config", None)
     if chosen is None:
-        return _by_packing(tree) or _by_tensors(tree)
+        packages = {kind: package for kind in kinds if (package := _package_of_wrapper(kind))}
+        return (
+            f"torch {_short(getattr(packed, 'dtype', 'packed'))}" if packed is not None else _by_tensors(tree, packages)
+        )
     entries = mapping_of(chosen) or entries_of(chosen)
     method = entries.get("quant_method", class_of(chosen).__name__)
     name = str(getattr(method, "value", method))
@@ -52,22 +62,13 @@ def quantisation_of(config: Any, tree: ModuleTree) -> str:
     return f"{name} {bits} bit" if bits else name
 
 
-def _by_packing(tree: ModuleTree) -> str:
-    packed = packed_weights(tree)
-    return "" if packed is None else f"torch {_short(getattr(packed, 'dtype', 'packed'))}"
-
-
-def _by_tensors(tree: ModuleTree) -> str:
+def _by_tensors(tree: ModuleTree, packages: Mapping[type, str]) -> str:
     """By the parameters that stand for narrower tensors inside them, as those of torchao and quanto do."""
     found: Counter[str] = Counter()
-    packages: dict[Any, str] = {}
-    for module in tree.modules:
+    for module in tree.modules if packages else ():
         for parameter in module._parameters.values():
-            kind = class_of(parameter)
-            package = packages.get(kind)
-            if package is None:  # a model has thousands of parameters and very few kinds of them
-                package = packages[kind] = _package_of_wrapper(kind)
-            if package:
+            package = packages.get(class_of(parameter))
+            if package is not None:
                 narrowest = _narrowest(parameter)
                 if narrowest is not None and narrowest.itemsize < parameter.dtype.itemsize:
                     found[f"{package} {_short(narrowest)}"] += int(parameter.numel())
