@@ -103,7 +103,7 @@ def test_too_few_runs_for_the_slopes_are_refused():
 
 
 def test_a_run_whose_phase_is_not_resolved_is_named():
-    short = report(1, 1, 4, calls=5)
+    short = report(1, 1, 4, calls=2)
     with pytest.raises(NotResolved, match=r"run 7 of those given .* not resolved .*leave this run out"):
         studies.marginal([*runs(), short], part="vision_encode")
 
