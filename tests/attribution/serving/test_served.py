@@ -12,6 +12,7 @@ from wattvlm.energy import Energy
 from wattvlm.report import Report
 from wattvlm.testing import VirtualSensor
 from wattvlm.testing.serving import Served, ServedRequest, ServerLimits, Traffic, serve
+from wattvlm.trace import Mark
 
 SENSORS = (VirtualSensor("gpu-0/board", jitter_ns=3_000_000, max_power_w=700.0),)
 
@@ -98,6 +99,14 @@ def test_prompt_tokens_found_in_the_cache_are_not_paid_for():
     assert fresh_j - cached_j == pytest.approx(
         np.mean(served.shapley_j[::2]) - np.mean(served.shapley_j[1::2]), rel=0.05
     )
+
+
+def test_inputs_prepared_on_the_host_meanwhile_change_nobodys_joules(served, report):
+    begun = [mark for mark in served.recording.marks if mark.kind == "call_start"]
+    prepared = [Mark(mark.time_ns, "phase_start", mark.call_id, "preprocess") for mark in begun]
+    prepared += [Mark(mark.time_ns + 1_000_000, "phase_end", mark.call_id, "preprocess") for mark in begun]
+    found = analyze(replace(served.recording, marks=(*served.recording.marks, *prepared)))
+    assert [each.middle_j for each in joules(found)] == pytest.approx([each.middle_j for each in joules(report)])
 
 
 def test_without_counts_requests_share_by_time_and_it_is_said(served):

@@ -102,7 +102,8 @@ def _line(found: DomainCurves, calls: int, misfit: float) -> str:
     return (
         f"shared: {calls} calls ran together; {DOMAIN_WORDS[found.domain]} joules between ticks are split by what each "
         "did (visual tokens encoded, prompt tokens computed, tokens decoded and their context), at rates found from "
-        "all; idle power and each decode step's fixed cost are split by time in the batch, and waiting costs nothing. "
+        "all; idle power and each decode step's fixed cost are split by time in the batch; waiting and preparing cost "
+        "nothing. "
         f"The rates miss the joules between two ticks by {misfit * 100:.1f} % (one sigma). Which request a joule is "
         "given to is this rule's, its sum the counter's"
     )

@@ -82,6 +82,8 @@ def pieces_of(calls: Sequence[CallTrace], on_devices: bool, origin_ns: int) -> P
             amount = _amount(call, phase)
             if amount is None:
                 return None
+            if not np.any(amount):  # preparing inputs on the host, say: nothing of it is in the device's batch
+                continue
             spans = [span for span in spans_of(phase, on_devices) if span.duration_ns > 0]
             whole_ns = sum(span.duration_ns for span in spans)
             steps = _steps(call) if phase.name == DECODE else 0
