@@ -239,6 +239,20 @@ def test_energy_alone(energy_benchmark, work):
     joules_of("test_energy.py::test_energy_alone", output)
 
 
+def test_what_a_test_draws_before_it_measures_is_not_taken_for_idle(project):
+    project.write("""
+@pytest.mark.energy(rounds=5)
+def test_after_loading(energy_benchmark, work):
+    work(power_w=600, seconds=1.5)
+    energy_benchmark(work, power_w=200, seconds=0.1)
+    low_w, high_w = energy_benchmark.report.idle["gpu"].interval_w
+    assert 60 < low_w < 70 < high_w < 80
+""")
+    status, output = project.run("--energy-max-time=5")
+    assert status == 0, output
+    joules_of("test_energy.py::test_after_loading", output)
+
+
 def test_workers_of_xdist_are_refused_with_the_cure_and_other_tests_run_in_them(project):
     pytest.importorskip("xdist")
     project.write("""

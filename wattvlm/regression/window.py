@@ -8,7 +8,7 @@ batch size is the number of repeats, so that joules_per_request is per call of t
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic_ns, sleep
@@ -16,11 +16,10 @@ from typing import Any
 
 from wattvlm.errors import NotResolved
 from wattvlm.metering import meter
-from wattvlm.parts import Idle
 from wattvlm.report import Report
 from wattvlm.runtimes import next_call_id
-from wattvlm.sampling.sampler import shared_sampler
-from wattvlm.sensing import Domain, ProbeSource
+from wattvlm.sampling.sampler import MARGIN_NS, shared_sampler
+from wattvlm.sensing import ProbeSource
 from wattvlm.studies.expected import expected_ratio
 from wattvlm.trace import Mark
 from wattvlm.units import NS_PER_MS, NS_PER_S
@@ -67,7 +66,7 @@ def measure(function: Callable[[], Any], plan: Plan, *, probes: Sequence[ProbeSo
         function()
         calls_models = bool(warm.report.calls)
         iterations = 1 if calls_models else _iterations(function)
-    idle = warm.report.idle  # its quiet moments lie outside of all repeats, which those around the next block may not
+    sleep(MARGIN_NS / NS_PER_S)  # idle power is looked for so long before a block: no work of the test may lie there
     chance = random.Random()
     rounds, wanted, enough = 0, max(plan.rounds, 1), False
     result: Any = None
@@ -83,11 +82,11 @@ def measure(function: Callable[[], Any], plan: Plan, *, probes: Sequence[ProbeSo
             if now_ns - begin_ns > plan.limit_ns and rounds >= min(wanted, FEWEST_ROUNDS):
                 break
             if rounds >= wanted:
-                enough = not shortfall(m.report, idle) and _is_narrow(m.report, plan.until_fraction)
+                enough = not shortfall(m.report) and _is_narrow(m.report, plan.until_fraction)
                 wanted = rounds + max(rounds // 2, 1)
             if not enough:
                 sleep(chance.random() * min(LONGEST_PAUSE_NS, now_ns - round_ns) / NS_PER_S)
-    return Window(m.report, result, rounds, iterations, _ticks(m.report), shortfall(m.report, idle or m.report.idle))
+    return Window(m.report, result, rounds, iterations, _ticks(m.report), shortfall(m.report))
 
 
 def _iterations(function: Callable[[], Any]) -> int:
@@ -123,7 +122,7 @@ def _as_one_call(
         sampler.mark(Mark(monotonic_ns(), "call_end", call_id, "function", text=ended))
 
 
-def shortfall(report: Report, idle: Mapping[Domain, Idle]) -> str:
+def shortfall(report: Report) -> str:
     """Why the joules of a window say nothing of the function yet; "" where they do, and where none are measured."""
     domain = report.accelerator
     if domain is None or report.is_modelled(domain):
@@ -135,10 +134,10 @@ def shortfall(report: Report, idle: Mapping[Domain, Idle]) -> str:
         block = report.joules("block")
     except NotResolved as error:
         return str(error)
-    if domain not in idle:
+    if domain not in report.idle:
         return ""
     seconds = (report.block.duration_ns or 0.0) / NS_PER_S
-    highest_idle_j = idle[domain].interval_w[1] * seconds
+    highest_idle_j = report.idle[domain].interval_w[1] * seconds
     if block.interval_j[0] <= highest_idle_j:
         return f"its {block} are not told from the {highest_idle_j:.3g} J that the {domain} would draw idle"
     return ""
