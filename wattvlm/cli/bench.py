@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 import secrets
-import sys
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,11 +11,12 @@ from typing import TYPE_CHECKING
 import click
 
 from wattvlm.cli import COULD_NOT_MEASURE
+from wattvlm.cli._bars import Bars
+from wattvlm.cli._options import numbers, percent, seconds, sizes, words
 
 if TYPE_CHECKING:
     from wattvlm.bench import Design, Results
 
-_UNITS_S = {"s": 1, "m": 60, "h": 3600}
 _INTERRUPTED = 130
 """What shells give for a program that Ctrl-C ended."""
 
@@ -71,7 +70,7 @@ def command(
             for name in design.models:
                 config_of(name)
         subject = TransformersSubject(random_weights=design.random_weights, may_download=bool(options["download"]))
-        with _Bars(len(design.cells())) as bars:
+        with Bars(len(design.cells())) as bars:
             results = run(design, folder, subject=subject, tell=bars.tell, keep_seed=seed is None)
     except (WattvlmError, ValueError) as error:
         raise click.UsageError(str(error)) from error
@@ -89,22 +88,22 @@ def _design(models: tuple[str, ...], configs: tuple[str, ...], seed: int | None,
         raise ValueError("give models to measure, or --config and --random-weights: one of the two")
     if bool(configs) != bool(options["random_weights"]):
         raise ValueError("--config gives sizes without weights, so it goes with --random-weights, and only that does")
-    devices = _words(options["device"]) or (_usual_device(),)
+    devices = words(options["device"]) or (_usual_device(),)
     gpu = all(device.startswith("cuda") for device in devices)
     return Design(
         models=models or configs,
-        images=_numbers("--images", options["images"]),
-        resolutions=_sizes(options["resolution"]),
-        batch_sizes=_numbers("--batch", options["batch"]),
-        output_tokens=_numbers("--output", options["output_tokens"]),
-        dtypes=_words(options["dtype"]) or ("bfloat16" if gpu else "float32",),
+        images=numbers("--images", options["images"]),
+        resolutions=sizes(options["resolution"]),
+        batch_sizes=numbers("--batch", options["batch"]),
+        output_tokens=numbers("--output", options["output_tokens"]),
+        dtypes=words(options["dtype"]) or ("bfloat16" if gpu else "float32",),
         devices=devices,
         random_weights=bool(configs),
-        until_fraction=_percent(str(options["until"])),
+        until_fraction=percent(str(options["until"])),
         fewest_calls=min(10, int(str(options["calls"]))),
         most_calls=int(str(options["calls"])),
-        limit_ns=round(_seconds("--budget", str(options["budget"])) * NS_PER_S),
-        cool_down_ns=round(_seconds("--cool-down", str(options["cool_down"])) * NS_PER_S),
+        limit_ns=round(seconds("--budget", str(options["budget"])) * NS_PER_S),
+        cool_down_ns=round(seconds("--cool-down", str(options["cool_down"])) * NS_PER_S),
         seed=secrets.randbelow(2**31) if seed is None else seed,
         versions={name: found for name in ("wattvlm", "torch", "transformers") if (found := _version(name))},
     )
@@ -121,85 +120,6 @@ def _version(name: str) -> str:
         return version(name)
     except PackageNotFoundError:
         return ""
-
-
-def _words(text: object) -> tuple[str, ...]:
-    return tuple(word.strip() for word in str(text).split(",") if word.strip())
-
-
-def _numbers(option: str, text: object) -> tuple[int, ...]:
-    try:
-        return tuple(int(word) for word in _words(text))
-    except ValueError:
-        raise ValueError(f"{option} {text}: whole numbers with commas between them, such as 1,4") from None
-
-
-def _sizes(text: object) -> tuple[tuple[int, int], ...]:
-    found: list[tuple[int, int]] = []
-    for word in _words(text):
-        parsed = re.fullmatch(r"(\d+)(?:x(\d+))?", word)
-        if parsed is None:
-            raise ValueError(f"--resolution {word}: pixels, 336 for a square or 640x480")
-        found.append((int(parsed[1]), int(parsed[2] or parsed[1])))
-    return tuple(found)
-
-
-def _percent(text: str) -> float:
-    try:
-        return float(text.removesuffix("%")) / 100.0
-    except ValueError:
-        raise ValueError(f"--until {text}: a percentage, such as 2%") from None
-
-
-def _seconds(option: str, text: str) -> float:
-    parsed = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
-    if parsed is None:
-        raise ValueError(f"{option} {text}: a time, such as 90s, 10m or 1h")
-    return float(parsed[1]) * _UNITS_S[parsed[2] or "s"]
-
-
-class _Bars:
-    """Progress on standard error: bars in a terminal, a line a cell elsewhere."""
-
-    def __init__(self, cells: int) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self._is_terminal = sys.stderr.isatty()
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.fields[words]}"),
-            TimeRemainingColumn(),
-        )
-        self._bars = Progress(*columns, console=Console(stderr=True), transient=True, disable=not self._is_terminal)
-        self._all = self._bars.add_task("all cells", total=cells, words="")
-        self._one = self._bars.add_task("", total=1.0, words="")
-
-    def __enter__(self) -> _Bars:
-        self._bars.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bars.stop()
-
-    def tell(self, progress: object) -> None:
-        """Show where the run is."""
-        from wattvlm.bench.running import Progress
-
-        assert isinstance(progress, Progress)
-        part = min(progress.calls / progress.wanted, 1.0) if progress.wanted else 0.0
-        if progress.limit_ns:
-            part = max(part, min(progress.spent_ns / progress.limit_ns, 1.0))
-        self._bars.update(self._all, total=progress.cells, completed=progress.done + part,
-                          words=f"{progress.done} of {progress.cells} done")  # fmt: skip
-        still = ", ".join(map(str, progress.open_parts[:2]))
-        words = f"{progress.calls} of about {progress.wanted} calls" + (f", {still}" if still else "")
-        self._bars.update(self._one, description=progress.name, completed=part, words=words)
-        if progress.finished is not None and not self._is_terminal:
-            found = progress.finished
-            said = found.failure or f"{found.calls} calls, {found.stopped}"
-            click.echo(f"{progress.done} of {progress.cells}  {found.name}: {said}", err=True)
 
 
 def _show(folder: Path, results: Results, as_json: bool) -> None:

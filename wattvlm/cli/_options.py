@@ -1,0 +1,47 @@
+"""How options of the command line are read: lists with commas, sizes in pixels, percentages, and times."""
+
+from __future__ import annotations
+
+import re
+
+_UNITS_S = {"s": 1, "m": 60, "h": 3600}
+
+
+def words(text: object) -> tuple[str, ...]:
+    """Words with commas between them."""
+    return tuple(word.strip() for word in str(text).split(",") if word.strip())
+
+
+def numbers(option: str, text: object) -> tuple[int, ...]:
+    """Whole numbers with commas between them; ValueError names the option."""
+    try:
+        return tuple(int(word) for word in words(text))
+    except ValueError:
+        raise ValueError(f"{option} {text}: whole numbers with commas between them, such as 1,4") from None
+
+
+def sizes(text: object) -> tuple[tuple[int, int], ...]:
+    """Widths and heights in pixels: "336" for a square, or "640x480"."""
+    found: list[tuple[int, int]] = []
+    for word in words(text):
+        parsed = re.fullmatch(r"(\d+)(?:x(\d+))?", word)
+        if parsed is None:
+            raise ValueError(f"--resolution {word}: pixels, 336 for a square or 640x480")
+        found.append((int(parsed[1]), int(parsed[2] or parsed[1])))
+    return tuple(found)
+
+
+def percent(text: str) -> float:
+    """A percentage as a fraction: "2%" is 0.02."""
+    try:
+        return float(text.removesuffix("%")) / 100.0
+    except ValueError:
+        raise ValueError(f"--until {text}: a percentage, such as 2%") from None
+
+
+def seconds(option: str, text: str) -> float:
+    """A time in seconds: "90s", "10m" or "1h"; ValueError names the option."""
+    parsed = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
+    if parsed is None:
+        raise ValueError(f"{option} {text}: a time, such as 90s, 10m or 1h")
+    return float(parsed[1]) * _UNITS_S[parsed[2] or "s"]
