@@ -29,7 +29,7 @@ _HIGHEST_PORT = 65_535
 _PER = {"requests": "request", "prompt_tokens": "prompt token", "output_tokens": "output token"}
 
 
-def _duration(_ctx: click.Context, _param: click.Parameter, value: str | None) -> int | None:
+def duration(_ctx: click.Context, _param: click.Parameter, value: str | None) -> int | None:
     """A duration in ns as people write it."""
     if value is None:
         return None
@@ -40,7 +40,7 @@ def _duration(_ctx: click.Context, _param: click.Parameter, value: str | None) -
     return round(seconds * NS_PER_S)
 
 
-def _listening(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[str, int] | None:
+def listening(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[str, int] | None:
     """Host and port; the loopback where no host is given."""
     if value is None:
         return None
@@ -52,13 +52,13 @@ def _listening(_ctx: click.Context, _param: click.Parameter, value: str | None) 
 
 @click.command("watch")
 @click.argument("url", required=False)
-@click.option("--for", "duration_ns", callback=_duration, metavar="TIME", help="How long: 90s, 2m, 1h [to Ctrl-C].")
+@click.option("--for", "duration_ns", callback=duration, metavar="TIME", help="How long: 90s, 2m, 1h [to Ctrl-C].")
 @click.option(
-    "--interval", "interval_ns", callback=_duration, default="1s", show_default=True, metavar="TIME",
+    "--interval", "interval_ns", callback=duration, default="1s", show_default=True, metavar="TIME",
     help="Time between looks at the server's metrics.",
 )  # fmt: skip
 @click.option(
-    "--listen", callback=_listening, metavar="[HOST:]PORT",
+    "--listen", callback=listening, metavar="[HOST:]PORT",
     help="Meanwhile give joules to Prometheus at /metrics there; HOST is this machine alone unless given.",
 )  # fmt: skip
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Save the report as JSON.")
@@ -83,7 +83,7 @@ def command(
 
     if url is None and listen is None:
         raise click.UsageError("give the URL of a server, or --listen, or both")
-    page, server = (None, None) if url is None else _served_at(url, MetricsPage, anyway)
+    page, server = (None, None) if url is None else served_at(url, MetricsPage, anyway)
     _end_as_by_ctrl_c()
     try:
         with _endpoint(listen):
@@ -102,7 +102,7 @@ def command(
     raise SystemExit(0 if watched.report.domains else COULD_NOT_MEASURE)
 
 
-def _served_at(url: str, page_of: type[MetricsPage], anyway: bool) -> tuple[MetricsPage, Server]:
+def served_at(url: str, page_of: type[MetricsPage], anyway: bool) -> tuple[MetricsPage, Server]:
     """The server at a URL; a usage error where it is none, or not on this machine."""
     from wattvlm.runtimes.openai_stream.servers import server_at
 

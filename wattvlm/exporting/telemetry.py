@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 SCOPE = "wattvlm"
 _LONGEST_EXPORT_S = 10
 
-_HW_TYPES: dict[Domain, str] = {"gpu": "gpu", "cpu": "cpu", "ram": "memory", "soc": "soc"}
+HW_TYPES: dict[Domain, str] = {"gpu": "gpu", "cpu": "cpu", "ram": "memory", "soc": "soc"}
 """hw.type of the conventions; the conventions have none for a system on a chip. A whole node is hw.host.energy."""
 
 _USAGE = {
@@ -60,7 +60,7 @@ def export(
     tracer_provider, meter_provider: by default those that the application has set. context: in place of the current.
     NoTelemetry where the API is not installed, or the report has no moment on the wall clock.
     """
-    _need("opentelemetry", "opentelemetry-api")
+    need("opentelemetry", "opentelemetry-api")
     from opentelemetry import metrics, trace
 
     shift_ns = _wall_shift_ns(report)
@@ -124,8 +124,8 @@ _IDS = ("traceId", "spanId", "parentSpanId")
 
 def _collected(report: Report) -> tuple[Sequence[ReadableSpan], MetricsData | None]:
     """What the SDK makes of a report."""
-    _need("opentelemetry.sdk", "opentelemetry-sdk")
-    _need("opentelemetry.exporter.otlp.proto.http", "opentelemetry-exporter-otlp-proto-http")
+    need("opentelemetry.sdk", "opentelemetry-sdk")
+    need("opentelemetry.exporter.otlp.proto.http", "opentelemetry-exporter-otlp-proto-http")
     from opentelemetry.context import Context
     from opentelemetry.sdk.metrics import MeterProvider
     from opentelemetry.sdk.metrics.export import InMemoryMetricReader
@@ -143,7 +143,8 @@ def _collected(report: Report) -> tuple[Sequence[ReadableSpan], MetricsData | No
     return spans.get_finished_spans(), reader.get_metrics_data()
 
 
-def _need(module: str, package: str) -> None:
+def need(module: str, package: str) -> None:
+    """NoTelemetry where a part of OpenTelemetry is not installed."""
     try:
         found = util.find_spec(module) is not None
     except ImportError:
@@ -274,7 +275,7 @@ def _hardware(report: Report, domain: Domain) -> Attributes:
     method = "modelled" if report.is_modelled(domain) else "measured"
     attributes: Attributes = {"hw.id": ",".join(boards_of(report, domain)), "wattvlm.method": method}
     names = dict.fromkeys(_names(report, domain))
-    return attributes | {"hw.type": _HW_TYPES.get(domain, domain), "hw.name": ", ".join(names)}
+    return attributes | {"hw.type": HW_TYPES.get(domain, domain), "hw.name": ", ".join(names)}
 
 
 def _names(report: Report, domain: Domain) -> Iterator[str]:

@@ -35,6 +35,30 @@ class Metric:
 
 def parse(text: str) -> dict[str, Metric]:
     """The metrics in a page of Prometheus text by name; NoParser, or ValueError where it is none."""
+    found: dict[str, Metric] = {}
+    for family in _families(text):
+        metric = found[family.name] = Metric(family.name, family.type)
+        for sample in family.samples:
+            _add(metric, sample)
+    return found
+
+
+_MODEL_LABELS = ("model_name", "model", "model_id")
+"""vLLM and SGLang; others."""
+
+
+def parse_by_model(text: str) -> dict[str, dict[str, Metric]]:
+    """The metrics in a page by the model in their labels, then by name; "" for those of no model. Errors as `parse`."""
+    found: dict[str, dict[str, Metric]] = {}
+    for family in _families(text):
+        for sample in family.samples:
+            model = next((sample.labels[label] for label in _MODEL_LABELS if sample.labels.get(label)), "")
+            metrics = found.setdefault(model, {})
+            _add(metrics.setdefault(family.name, Metric(family.name, family.type)), sample)
+    return found
+
+
+def _families(text: str) -> Any:
     try:
         from prometheus_client.parser import text_string_to_metric_families
     except ImportError as error:
@@ -42,22 +66,19 @@ def parse(text: str) -> dict[str, Metric]:
             "prometheus_client is not installed, so the server's own counts are not read: joules only. "
             "Cure: pip install 'wattvlm[prometheus]'"
         ) from error
-    found: dict[str, Metric] = {}
-    families: Any = text_string_to_metric_families(text)
-    for family in families:
-        metric = Metric(family.name, family.type)
-        for sample in family.samples:
-            if not isfinite(sample.value):
-                continue
-            if sample.name.endswith("_bucket") and "le" in sample.labels:
-                edge = float(sample.labels["le"])
-                metric.buckets[edge] = metric.buckets.get(edge, 0.0) + sample.value
-            elif metric.kind in ("histogram", "summary") and sample.name.endswith("_count"):
-                metric.count += sample.value
-            elif not sample.name.endswith("_created") and "quantile" not in sample.labels:
-                metric.value += sample.value
-        found[metric.name] = metric
-    return found
+    return text_string_to_metric_families(text)
+
+
+def _add(metric: Metric, sample: Any) -> None:
+    if not isfinite(sample.value):
+        return
+    if sample.name.endswith("_bucket") and "le" in sample.labels:
+        edge = float(sample.labels["le"])
+        metric.buckets[edge] = metric.buckets.get(edge, 0.0) + sample.value
+    elif metric.kind in ("histogram", "summary") and sample.name.endswith("_count"):
+        metric.count += sample.value
+    elif not sample.name.endswith("_created") and "quantile" not in sample.labels:
+        metric.value += sample.value
 
 
 _ONE = {"requests": "request", "reqs": "request", "req": "request", "tokens": "token", "seconds": "second"}

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from http.client import HTTPException
+from typing import TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 from wattvlm.errors import WattvlmError
-from wattvlm.watching.metrics import Metric, NoParser, parse
+from wattvlm.watching.metrics import Metric, NoParser, parse, parse_by_model
+
+Found = TypeVar("Found")
 
 _LONGEST_ANSWER_S = 5.0
 _LARGEST_PAGE_BYTES = 16 * 2**20
@@ -42,10 +46,17 @@ class MetricsPage:
 
     def read(self) -> tuple[dict[str, Metric], str]:
         """The metrics now, and why there are none; NotAnswering where there is no server."""
+        return self._read(parse)
+
+    def read_by_model(self) -> tuple[dict[str, dict[str, Metric]], str]:
+        """The metrics now by model ("" for those of none), and why there are none; NotAnswering as above."""
+        return self._read(parse_by_model)
+
+    def _read(self, parser: Callable[[str], dict[str, Found]]) -> tuple[dict[str, Found], str]:
         try:
             with urllib.request.urlopen(self._url, timeout=_LONGEST_ANSWER_S) as answer:
                 text = answer.read(_LARGEST_PAGE_BYTES).decode(errors="replace")
-            found = parse(text)
+            found = parser(text)
         except urllib.error.HTTPError as error:
             with error:
                 return {}, f"the server gives no metrics at {self._url} (HTTP {error.code}). {_HOW_TO_TURN_ON}"
