@@ -28,6 +28,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
                   "research-models.md", "visual-tokens.md", "changelog.md"),
     "Explanation": ("how-it-works.md", "how-sure.md", "accuracy.md", "serving.md", "speed.md",
                     "comparison.md", "decisions/*"),
+    "Studies": ("studies/index.md", "studies/*"),
     "Examples": ("examples/*",),
 }  # fmt: skip
 """The navigation in order; a page that is not named goes to the end of LAST."""

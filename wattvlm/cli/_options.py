@@ -1,8 +1,10 @@
-"""How options of the command line are read: lists with commas, sizes in pixels, percentages, and times."""
+"""How options of the command line are read: lists with commas, sizes in pixels, percentages, times, what is usual."""
 
 from __future__ import annotations
 
 import re
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600}
 
@@ -45,3 +47,20 @@ def seconds(option: str, text: str) -> float:
     if parsed is None:
         raise ValueError(f"{option} {text}: a time, such as 90s, 10m or 1h")
     return float(parsed[1]) * _UNITS_S[parsed[2] or "s"]
+
+
+def usual_device() -> str:
+    """Where models run unless asked otherwise: "cuda" where torch has it, else "cpu"."""
+    return "cuda" if import_module("torch").cuda.is_available() else "cpu"
+
+
+def installed_versions() -> dict[str, str]:
+    """The versions of what a bench runs on, by package."""
+    return {name: found for name in ("wattvlm", "torch", "transformers") if (found := _version(name))}
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""

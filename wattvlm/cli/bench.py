@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +11,7 @@ import click
 
 from wattvlm.cli import COULD_NOT_MEASURE
 from wattvlm.cli._bars import Bars
-from wattvlm.cli._options import numbers, percent, seconds, sizes, words
+from wattvlm.cli._options import installed_versions, numbers, percent, seconds, sizes, usual_device, words
 
 if TYPE_CHECKING:
     from wattvlm.bench import Design, Results
@@ -88,7 +87,7 @@ def _design(models: tuple[str, ...], configs: tuple[str, ...], seed: int | None,
         raise ValueError("give models to measure, or --config and --random-weights: one of the two")
     if bool(configs) != bool(options["random_weights"]):
         raise ValueError("--config gives sizes without weights, so it goes with --random-weights, and only that does")
-    devices = words(options["device"]) or (_usual_device(),)
+    devices = words(options["device"]) or (usual_device(),)
     gpu = all(device.startswith("cuda") for device in devices)
     return Design(
         models=models or configs,
@@ -105,21 +104,8 @@ def _design(models: tuple[str, ...], configs: tuple[str, ...], seed: int | None,
         limit_ns=round(seconds("--budget", str(options["budget"])) * NS_PER_S),
         cool_down_ns=round(seconds("--cool-down", str(options["cool_down"])) * NS_PER_S),
         seed=secrets.randbelow(2**31) if seed is None else seed,
-        versions={name: found for name in ("wattvlm", "torch", "transformers") if (found := _version(name))},
+        versions=installed_versions(),
     )
-
-
-def _usual_device() -> str:
-    from importlib import import_module
-
-    return "cuda" if import_module("torch").cuda.is_available() else "cpu"
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return ""
 
 
 def _show(folder: Path, results: Results, as_json: bool) -> None:

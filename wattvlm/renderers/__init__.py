@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
+from wattvlm.answers import Answer
 from wattvlm.comparison import Comparison, Standings
 from wattvlm.plugins import own_modules, third_party
 from wattvlm.report import Report
@@ -40,11 +41,15 @@ def renderers() -> dict[str, Renderer]:
     return {**_third_party()[0], **_own()}
 
 
-def render(report: Report | Comparison | Standings, format: str = "console", **options: Any) -> str | bytes:
-    """The report as text or bytes in a format; nothing is printed or written. Comparisons have formats of their own.
+def render(report: Report | Comparison | Standings | Answer, format: str = "console", **options: Any) -> str | bytes:
+    """The report as text or bytes in a format; nothing is printed or written. Comparisons and studies have their own.
 
     options: those of the renderer, such as width=80 for "console". ValueError for an unknown format names the known.
     """
+    if isinstance(report, Answer):
+        from wattvlm.renderers import _answers
+
+        return _answers.render(report, format, **options)
     if not isinstance(report, Report):
         from wattvlm.renderers import _comparisons
 

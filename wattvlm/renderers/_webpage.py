@@ -35,6 +35,18 @@ def webpage(title: str, sections: Sequence[str], plots: Sequence[Any], without_s
     )
 
 
+def plain_webpage(title: str, sections: Sequence[str]) -> str:
+    """A page of sections without a script; skips to the element `summary`."""
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{_part('_page.css')}</style></head><body>"
+        f'<a class="skip" href="#summary">Skip to the summary</a><main><h1>{escape(title)}</h1>'
+        f"{''.join(sections)}</main></body></html>\n"
+    )
+
+
 def require_bokeh() -> None:
     """WattvlmError where Bokeh is not installed."""
     if util.find_spec("bokeh") is None:

@@ -51,14 +51,19 @@ def render(report: Report, theme: Theme = "light", width_inches: float = 9.0, dp
     """
     if theme not in _PAGES:
         raise ValueError(f"no theme {theme!r}; there are {', '.join(_PAGES)}")
-    if util.find_spec("matplotlib") is None:
-        raise WattvlmError(
-            "the PNG picture is drawn by matplotlib, which is not installed. Cure: pip install 'wattvlm[png]'"
-        )
+    require_matplotlib()
     style: Any = import_module("matplotlib.style")
     with warnings.catch_warnings(), style.context("default"):
         warnings.simplefilter("ignore")  # a name may have letters that the font lacks; they are drawn as boxes
         return _draw(report, theme, max(5.0, width_inches), dpi)
+
+
+def require_matplotlib() -> None:
+    """WattvlmError where matplotlib is not installed."""
+    if util.find_spec("matplotlib") is None:
+        raise WattvlmError(
+            "the PNG picture is drawn by matplotlib, which is not installed. Cure: pip install 'wattvlm[png]'"
+        )
 
 
 def _draw(report: Report, theme: Theme, width_inches: float, dpi: int) -> bytes:
@@ -80,7 +85,7 @@ def _draw(report: Report, theme: Theme, width_inches: float, dpi: int) -> bytes:
     else:
         panels = figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
         for panel in panels:
-            _dress(panel, page, ink, grid)
+            dress(panel, page, ink, grid)
         if report.power:
             _power(panels[0], report, ink)
         if domain is not None and made:
@@ -90,7 +95,7 @@ def _draw(report: Report, theme: Theme, width_inches: float, dpi: int) -> bytes:
     return file.getvalue()
 
 
-def _dress(panel: Any, page: str, ink: str, grid: str) -> None:
+def dress(panel: Any, page: str, ink: str, grid: str) -> None:
     """The panel in the theme's colours, with a grid behind."""
     panel.set_facecolor(page)
     panel.tick_params(colors=ink, labelsize=9)

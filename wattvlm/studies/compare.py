@@ -147,7 +147,7 @@ def difference(
     if kind == "count":
         verdict: Verdict = "same" if before.value == after.value else "changed"
         return Difference(metric, kind, unit, before, after, change, None, verdict)
-    interval = _interval(before, after)
+    interval = change_interval(before, after)
     if interval is None or change is None:
         known = all(isfinite(end) for each in (before, after) for end in (each.low, each.high))
         reason = "an interval reaches zero" if known else "one call says nothing of how the next differs"
@@ -161,7 +161,7 @@ def difference(
     return Difference(metric, kind, unit, before, after, change, interval, verdict)
 
 
-def _interval(before: Expected, after: Expected) -> tuple[float, float] | None:
+def change_interval(before: Expected, after: Expected) -> tuple[float, float] | None:
     """The 95 % interval of after / before - 1, the gains included; None where an end is not positive and finite."""
     ends = before.low, before.high, after.low, after.high
     if not all(isfinite(end) and end > 0.0 for end in (*ends, before.value, after.value)):

@@ -13,6 +13,8 @@ Importing this package does nothing; each name is loaded when it is first used.
 TYPE_CHECKING = False  # what type checkers take for typing.TYPE_CHECKING, without importing typing
 if TYPE_CHECKING:
     from wattvlm.probes.virtual import VirtualSensor as VirtualSensor
+    from wattvlm.testing.costs import CostModel as CostModel
+    from wattvlm.testing.costs import Request as Request
     from wattvlm.testing.machine import FakeClock as FakeClock
     from wattvlm.testing.machine import VirtualMachine as VirtualMachine
     from wattvlm.testing.nvml_library import VirtualGpu as VirtualGpu
@@ -30,11 +32,13 @@ if TYPE_CHECKING:
     from wattvlm.testing.sysfs import powercap_tree as powercap_tree
 
 _HOMES = {
+    "CostModel": "costs",
     "FakeClock": "machine",
     "LoadFile": "power",
     "PowerCurve": "power",
     "PowercapPackage": "sysfs",
     "PowercapTree": "sysfs",
+    "Request": "costs",
     "Script": "sessions",
     "ScriptedPhase": "sessions",
     "Simulation": "sessions",

@@ -28,10 +28,10 @@ def render(noun: Comparison | Standings) -> str:
     page = page_of(noun)
     plots: list[Any] = []
     pictures = _changes(noun, plots) if isinstance(noun, Comparison) else _joules(noun, plots)
-    top = "".join(f"<p>{_text(line)}</p>" for line in (page.machine, *page.warnings))
-    below = "".join(f"<p>{_text(line)}</p>" for line in (page.equal, *page.notes, page.footer) if line)
+    top = "".join(f"<p>{html_text(line)}</p>" for line in (page.machine, *page.warnings))
+    below = "".join(f"<p>{html_text(line)}</p>" for line in (page.equal, *page.notes, page.footer) if line)
     summary = section("summary", "Every metric" if isinstance(noun, Comparison) else "Every run",
-                      f"{_table(page.table)}{below}")  # fmt: skip
+                      f"{html_table(page.table)}{below}")  # fmt: skip
     missed = "Without scripts the pictures are not drawn; the table below holds all their numbers."
     title = " ".join(_words(page.title).split())
     return webpage(title, [top, pictures, summary], plots, missed)
@@ -71,7 +71,8 @@ def _picture(target: str, caption: str, described: str) -> str:
     )
 
 
-def _table(table: Table) -> str:
+def html_table(table: Table) -> str:
+    """A table element that scrolls where it is too wide."""
     columns = [aligned([row.cells.get(column.key) for row in table.rows], UNICODE) for column in table.columns]
     has_tail = any(row.tail for row in table.rows)
     titles = [table.title, *(column.title for column in table.columns), *([table.tail_title] if has_tail else [])]
@@ -84,18 +85,19 @@ def _table(table: Table) -> str:
 
 
 def _row(row: Row, cells: Iterable[Line], has_tail: bool) -> str:
-    tail = "" if isinstance(row.tail, Share) else _text(row.tail)
+    tail = "" if isinstance(row.tail, Share) else html_text(row.tail)
     kind = f' class="{_VERDICTS[tail]}"' if tail in _VERDICTS else ""
     end = f"<td{kind}>{tail}</td>" if has_tail else ""
     apart = ' class="apart"' if row.apart else ""
-    return f'<tr{apart}><th scope="row">{_text(row.name)}</th>{"".join(map(_cell, cells))}{end}</tr>'
+    return f'<tr{apart}><th scope="row">{html_text(row.name)}</th>{"".join(map(_cell, cells))}{end}</tr>'
 
 
 def _cell(line: Line) -> str:
-    return f"<td>{_text(line)}</td>"
+    return f"<td>{html_text(line)}</td>"
 
 
-def _text(line: Line) -> str:
+def html_text(line: Line) -> str:
+    """A line as escaped text."""
     return escape(" ".join(_words(line).split()))
 
 

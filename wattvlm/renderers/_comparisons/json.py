@@ -18,13 +18,14 @@ KINDS = {Comparison: "wattvlm comparison", Standings: "wattvlm standings"}
 
 def render(noun: Comparison | Standings, indent: int | None = 1) -> str:
     """The comparison as JSON with kind and schema_version; an end of an interval that is not known is null."""
-    whole = {"kind": KINDS[type(noun)], "schema_version": SCHEMA_VERSION, **_finite(filing.to_plain(noun))}
+    whole = {"kind": KINDS[type(noun)], "schema_version": SCHEMA_VERSION, **finite(filing.to_plain(noun))}
     return json.dumps(whole, allow_nan=False, indent=indent)
 
 
-def _finite(plain: Any) -> Any:
+def finite(plain: Any) -> Any:
+    """The same with null in place of each number that is not finite."""
     if isinstance(plain, dict):
-        return {key: _finite(entry) for key, entry in cast("dict[str, Any]", plain).items()}
+        return {key: finite(entry) for key, entry in cast("dict[str, Any]", plain).items()}
     if isinstance(plain, list):
-        return [_finite(entry) for entry in cast("Sequence[Any]", plain)]
+        return [finite(entry) for entry in cast("Sequence[Any]", plain)]
     return None if isinstance(plain, float) and not isfinite(plain) else plain

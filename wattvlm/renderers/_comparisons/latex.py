@@ -22,15 +22,16 @@ _SPECIAL = {
 def render(noun: Comparison | Standings) -> str:
     """A table environment; \\usepackage{booktabs} is all it needs. Names of runs are escaped text."""
     page = page_of(noun)
-    caption = " ".join(map(_text, (page.title, page.machine, *page.warnings, page.equal, *page.notes, page.footer)))
+    caption = " ".join(map(text, (page.title, page.machine, *page.warnings, page.equal, *page.notes, page.footer)))
     lines = [
-        r"\begin{table}", r"\centering", rf"\caption{{{' '.join(caption.split())}}}", *_tabular(page.table),
+        r"\begin{table}", r"\centering", rf"\caption{{{' '.join(caption.split())}}}", *tabular(page.table),
         r"\end{table}",
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
 
 
-def _tabular(table: Table) -> list[str]:
+def tabular(table: Table) -> list[str]:
+    """The lines of a tabular environment."""
     columns = [aligned([row.cells.get(column.key) for row in table.rows], UNICODE) for column in table.columns]
     has_tail = any(row.tail for row in table.rows)
     titles = [table.title, *(column.title for column in table.columns), *([table.tail_title] if has_tail else [])]
@@ -39,21 +40,22 @@ def _tabular(table: Table) -> list[str]:
         if row.apart:
             body.append(r"\addlinespace")
         tail = [_tail(row)] if has_tail else []
-        body.append(_cells([_text(row.name), *(_text(column[index]) for column in columns), *tail]))
+        body.append(_cells([text(row.name), *(text(column[index]) for column in columns), *tail]))
     shape = f"l{'r' * len(columns)}{'l' if has_tail else ''}"
     return [rf"\begin{{tabular}}{{{shape}}}", r"\toprule", _cells(map(_escaped, titles)), r"\midrule", *body,
             r"\bottomrule", r"\end{tabular}"]  # fmt: skip
 
 
 def _tail(row: Row) -> str:
-    return "" if isinstance(row.tail, Share) else _text(row.tail)
+    return "" if isinstance(row.tail, Share) else text(row.tail)
 
 
 def _cells(cells: Iterable[str]) -> str:
     return f"{' & '.join(cells)} \\\\"
 
 
-def _text(line: Line) -> str:
+def text(line: Line) -> str:
+    """A line as text that LaTeX typesets and does not obey."""
     return " ".join(_escaped("".join(span.text for span in UNICODE.line(line))).split())
 
 

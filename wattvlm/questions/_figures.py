@@ -1,0 +1,78 @@
+"""Figures that several studies take from their runs: joules a request, times a call, shares, and slopes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from wattvlm.bench import Cell
+from wattvlm.comparison import Expected
+from wattvlm.energy import Energy
+from wattvlm.errors import NotComparable, NotResolved
+from wattvlm.questions.asked import Run
+from wattvlm.report import Report
+from wattvlm.studies import marginal
+from wattvlm.studies.compare import seconds
+from wattvlm.studies.expected import expected_part, expected_ratio
+from wattvlm.studies.quotients import share
+from wattvlm.units import NS_PER_S
+
+ALLOWED = ("device", "driver", "power_limit", "virtual")
+"""What may differ between cells of one study: it is the user who says on which devices it runs."""
+
+
+def joules(report: Report, what: str = "request") -> Expected | None:
+    """Joules per request, image, visual_token and so on for the expected call; None where they are not resolved."""
+    try:
+        return expected_ratio(report, what)
+    except NotResolved:
+        return None
+
+
+def part_joules(report: Report, part: str) -> Expected | None:
+    """Joules a call of a phase for the expected call; None where it has none, or they are not resolved."""
+    try:
+        return expected_part(report, part)
+    except (NotResolved, KeyError):
+        return None
+
+
+def share_or_none(report: Report, parts: Sequence[str]) -> Expected | None:
+    """The part of a call's joules that these phases take together; None where it is not resolved."""
+    present = [part for part in parts if any(each.name == part and not each.unseen for each in report.phases)]
+    try:
+        return share(report, present) if present else None
+    except NotResolved:
+        return None
+
+
+def times(report: Report, name: str) -> list[float]:
+    """Seconds of each call: of "call", "ttft", or a phase; calls without it are left out."""
+    if name == "call":
+        return seconds(report, "duration_ns")
+    if name == "ttft":
+        return seconds(report, "ttft_ns")
+    found = [[part.duration_ns for part in call.phases if part.name == name] for call in report.calls]
+    return [sum(each, 0.0) / NS_PER_S for each in ([one for one in call if one] for call in found) if each]
+
+
+def slope(runs: Sequence[Run], per: str, part: str = "call") -> tuple[Expected | None, str]:
+    """Joules of one more token of a kind over several runs of one model, and in words; why not, without a number."""
+    try:
+        found = marginal([run.report for run in runs], per=per, part=part, allow=ALLOWED)
+    except (NotResolved, NotComparable) as error:
+        return None, str(error)
+    words = f"more; {found.intercept} a call without any; runs lie {found.residual_j:.2g} J around the line"
+    return expected_of_energy(found.energy), "; ".join((words, *found.notes))
+
+
+def expected_of_energy(energy: Energy) -> Expected:
+    """An Energy of a fit, whose interval is already that of the expected call."""
+    low_j, high_j = energy.interval_j
+    value = energy.middle_j
+    gains = tuple((board, gain_j / value) for board, gain_j in energy.gains_j.items()) if value else ()
+    return Expected(value, low_j, high_j, energy.is_bounds, gains)
+
+
+def row_name(cell: Cell) -> str:
+    """What a table calls a cell's model."""
+    return cell.model.rstrip("/").rsplit("/", 1)[-1]

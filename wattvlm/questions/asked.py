@@ -1,0 +1,131 @@
+"""What is asked of a study: which models, how surely, how long; and what it then measured. All nouns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import sqrt
+from typing import Any, Protocol
+
+from wattvlm.answers import Answer
+from wattvlm.bench import Cell, Design
+from wattvlm.bench.running import Subject
+from wattvlm.report import Report
+from wattvlm.units import NS_PER_S
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a user asks of a study. What is None is the study's own choice.
+
+    models, random_weights, dtypes, devices, until_fraction, fewest_calls, most_calls, limit_ns, cool_down_ns, seed,
+    versions: as in a bench's Design. images, resolutions, batch_sizes, output_tokens: of the matrix. usual_dtype: where
+    neither the user nor the study asks for one.
+    """
+
+    models: tuple[str, ...] = ("shipped",)
+    random_weights: bool = False
+    images: tuple[int, ...] | None = None
+    resolutions: tuple[tuple[int, int], ...] | None = None
+    batch_sizes: tuple[int, ...] | None = None
+    output_tokens: tuple[int, ...] | None = None
+    dtypes: tuple[str, ...] | None = None
+    usual_dtype: str = ""
+    devices: tuple[str, ...] = ("",)
+    until_fraction: float = 0.02
+    fewest_calls: int = 20
+    most_calls: int = 200
+    limit_ns: int = 1800 * NS_PER_S
+    cool_down_ns: int = NS_PER_S
+    seed: int = 0
+    versions: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def design(self, **of_study: Any) -> Design:
+        """The Design with the study's own matrix, where the user asked for no other."""
+        wished = {
+            name: value
+            for name in ("images", "resolutions", "batch_sizes", "output_tokens", "dtypes")
+            if (value := getattr(self, name)) is not None
+        }
+        matrix: dict[str, Any] = {"dtypes": (self.usual_dtype,), **of_study, **wished}
+        return Design(
+            models=self.models, devices=self.devices, random_weights=self.random_weights,
+            until_fraction=self.until_fraction, fewest_calls=min(self.fewest_calls, self.most_calls),
+            most_calls=self.most_calls, limit_ns=self.limit_ns, cool_down_ns=self.cool_down_ns, seed=self.seed,
+            versions=self.versions, **matrix,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Run:
+    """One cell that was measured: what was asked, and the Report of it."""
+
+    cell: Cell
+    report: Report
+
+    @property
+    def is_modelled(self) -> bool:
+        """True where its joules are a model's, or where it has none."""
+        domain = self.report.accelerator
+        return domain is None or self.report.is_modelled(domain)
+
+
+class Study(Protocol):
+    """What a study's module looks like from outside. It may also have subject(asked), what its bench measures."""
+
+    @property
+    def NAME(self) -> str: ...
+    @property
+    def QUESTION(self) -> str: ...
+    def design(self, asked: Asked) -> Design:
+        """What is to be measured."""
+        ...
+
+    def answer(self, runs: Sequence[Run], design: Design) -> Answer:
+        """What the runs say: pure arithmetic on their reports. ValueError where they are too few to say anything."""
+        ...
+
+
+def subject_of(study: Study, asked: Asked) -> Subject | None:
+    """What a study's bench measures; None for models by transformers."""
+    made = getattr(study, "subject", None)
+    return None if made is None else made(asked)
+
+
+def design_lines(design: Design, runs: Sequence[Run], equal: str) -> tuple[str, ...]:
+    """How the runs were designed, in words. equal: what is held the same in all cells."""
+    calls = [len(run.report.calls) for run in runs]
+    fewest, most = (min(calls), max(calls)) if calls else (0, 0)
+    how_many = f"{fewest}" if fewest == most else f"{fewest} to {most}"
+    return (
+        f"{len(runs)} cells in random order (seed {design.seed}), {how_many} calls each after 2 to warm up, with "
+        f"pauses of random length; {design.cool_down_ns / NS_PER_S:g} s of quiet before each cell",
+        f"held equal: {equal}",
+        _how_surely(design, runs),
+    )
+
+
+def _how_surely(design: Design, runs: Sequence[Run]) -> str:
+    if any(run.is_modelled for run in runs):
+        return "joules are a model's, which no repeating makes surer; times are measured"
+    effect = least_effect_fraction(design.until_fraction)
+    return (
+        f"each phase until its 95 % interval is ±{design.until_fraction * 100:g} %, or {design.most_calls} calls: a "
+        f"difference of {effect * 100:.1f} % between two cells is then found in four studies of five"
+    )
+
+
+def least_effect_fraction(half_width_fraction: float) -> float:
+    """The least difference of two cells that 80 % of studies find, with 95 % intervals of this half-width on both.
+
+    (1.96 + 0.84) sigma of a difference of two (Cohen 1988, Statistical Power Analysis, chapter 2).
+    """
+    return (1.96 + 0.84) / 1.96 * sqrt(2.0) * half_width_fraction
+
+
+def by_model(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Runs of each model, in the order of the runs."""
+    found: dict[str, list[Run]] = {}
+    for run in runs:
+        found.setdefault(run.cell.model, []).append(run)
+    return found
