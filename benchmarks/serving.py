@@ -19,17 +19,19 @@ from benchmarks.tables import show
 from wattvlm import analyze
 from wattvlm.energy import Energy
 from wattvlm.testing import VirtualSensor
-from wattvlm.testing.serving import Served, ServedRequest, ServerLimits, Traffic, serve
+from wattvlm.testing.serving import Served, ServerLimits, serve
+from wattvlm.testing.traffic import ServedRequest, Traffic
 from wattvlm.units import NS_PER_MS, NS_PER_S
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """One row: a name, its traffic and what its server allows."""
+    """One row: a name, its traffic, what its server allows, and whether it tells tokens of each chunk of a prompt."""
 
     name: str
     traffic: Traffic
     limits: ServerLimits = field(default_factory=ServerLimits)
+    tells_tokens: bool = False
 
 
 LOADS = (
@@ -39,6 +41,7 @@ LOADS = (
     Load("bursts of 20", Traffic(10.0, 200, burst=20)),
     Load("half of all prompts cached", Traffic(6.0, 200, cached_fraction=0.5)),
     Load("little memory: preemption", Traffic(8.0, 200), ServerLimits(cache_tokens=12_000)),
+    Load("the same, tokens told", Traffic(8.0, 200), ServerLimits(cache_tokens=12_000), tells_tokens=True),
     Load("small chunks: 256 tokens", Traffic(4.0, 160), ServerLimits(tokens=256)),
     Load("overload, up to 256", Traffic(30.0, 300), ServerLimits(running=256)),
 )
@@ -65,7 +68,7 @@ def session(load: Load, seed: int) -> Served:
     sensor = VirtualSensor(
         "gpu-0/board", jitter_ns=3 * NS_PER_MS, phase_ns=seed * 7_919_993 % (100 * NS_PER_MS), max_power_w=700.0
     )
-    return serve(load.traffic.drawn(seed), [sensor], seed, limits=load.limits)
+    return serve(load.traffic.drawn(seed), [sensor], seed, limits=load.limits, tells_tokens=load.tells_tokens)
 
 
 def judge(served: Served, found: Found) -> None:

@@ -24,7 +24,9 @@ UNITS = ("_j", "_w", "_ns", "_hz", "_bytes", "_fraction")
 DIMENSIONLESS = {
     "identities": "call_id meter_id lane schema_version pid",
     "counts of things": "calls fewest_calls images batch_size decode_steps ticks readings gaps cpu_threads looks",
-    "tokens": "text_input visual_encoded visual_input visual_kept audio_input cached_input output reasoning_output",
+    "tokens": (
+        "tokens text_input visual_encoded visual_input visual_kept audio_input cached_input output reasoning_output"
+    ),
     "parameters of a model": "parameters active_parameters vision_parameters projector_parameters",
     "operations": "flops visual_flops",
     "ratios": "gain",

@@ -29,6 +29,9 @@ from wattvlm.trace import (
     Trace,
 )
 
+_MOST_DIGITS = 15
+"""Of a count of tokens; a longer text is no count."""
+
 
 def assemble(marks: Iterable[Mark]) -> Trace:
     """The Trace of a run's marks, in any order; what was never ended ends at the last mark.
@@ -96,17 +99,23 @@ def _phases(call_id: int, marks: Sequence[Mark], end_ns: int) -> list[Phase]:
         if mark.kind == "phase_start":
             open_marks.setdefault(key, []).append(mark)
         elif mark.kind == "phase_end" and open_marks.get(key):
-            found.append(_phase(call_id, open_marks[key].pop(), mark.time_ns, mark.value))
+            found.append(_phase(call_id, open_marks[key].pop(), mark.time_ns, mark.value, mark.text))
     for unfinished in (mark for waiting in open_marks.values() for mark in waiting):
         found.append(_phase(call_id, unfinished, max(end_ns, unfinished.time_ns), unfinished.value))
     return sorted(found, key=lambda phase: phase.spans[0].start_ns)
 
 
-def _phase(call_id: int, start: Mark, end_ns: int, end_std_ns: float) -> Phase:
+def _phase(call_id: int, start: Mark, end_ns: int, end_std_ns: float, computed: str = "") -> Phase:
     clock: Literal["host", "device"] = "host" if start.device == HOST else "device"
     stds_ns = [std_ns for std_ns in (start.value, end_std_ns) if isfinite(std_ns) and std_ns > 0]
-    span = Span(start.device, start.time_ns, end_ns, int(max(stds_ns, default=0)), clock)
+    span = Span(start.device, start.time_ns, end_ns, int(max(stds_ns, default=0)), clock, _tokens(computed))
     return Phase(call_id, start.name, (span,), start.lane, holds=tuple(filter(None, start.text.split(","))))
+
+
+def _tokens(computed: str) -> int | None:
+    """The number in a phase_end mark's text; None for anything else."""
+    is_number = computed.isascii() and computed.isdecimal() and len(computed) <= _MOST_DIGITS
+    return int(computed) if is_number else None
 
 
 def _merge_by_name(phases: Iterable[Phase]) -> list[Phase]:

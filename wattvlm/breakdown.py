@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from wattvlm.report import Report
+from wattvlm.report import WAITING, Report
 from wattvlm.sensing import Domain
 
 
@@ -38,6 +38,11 @@ def shares_of_block(report: Report, domain: Domain) -> Iterator[Share]:
             low_j, high_j = found.energy.interval_j
             inside_j += found.energy.middle_j * calls
             yield Share(found.covers, found.energy.middle_j * calls, (low_j * calls, high_j * calls))
+    for part in report.own_phases:
+        found = part.energies.get(domain) if part.name == WAITING else None
+        if found is not None:
+            inside_j += found.energy.middle_j
+            yield Share((WAITING,), found.energy.middle_j, found.energy.interval_j)
     outside = report.outside.energies.get(domain)
     if outside is not None:
         left_j = max(0.0, report.block.energies[domain].energy.middle_j - inside_j)

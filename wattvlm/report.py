@@ -38,7 +38,7 @@ class Report:
     """The joules of a metered block: by phase, domain and token, each with interval and provenance.
 
     calls: one by one. phases, between, total: means a call over all calls, pooled. block: the whole metered block,
-    calls or not. outside: the block's time outside all calls. own_phases: phases of the user's own making.
+    calls or not. outside: the block's time outside all calls. own_phases: phases of the user's own making, and WAITING.
     tokens: sums over all calls. conditions: the state of the devices meanwhile. power: watts of each domain over the
     block. wall_anchor: one moment on the monotonic clock, which all times are on, and on the wall clock.
     All joules of a domain are measured, or all are modelled; never mixed.
@@ -364,6 +364,9 @@ def _mean(values: Any) -> float | None:
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None
 
+
+WAITING = "waiting"
+"""The own phase in which requests of a server waited and none was at work; its joules are no request's."""
 
 PREPROCESS_UNSEEN = "before the block"
 """What a report says of a preprocess that happened where no meter was watching; it is not 0."""

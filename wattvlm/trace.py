@@ -40,7 +40,8 @@ class Mark:
 
     block_start, block_end   name = the meter's label
     call_start, call_end     name = the runtime; call_end's text = how it ended ("returned", "raised ValueError")
-    phase_start, phase_end   name = the phase; phase_start's text = phases that it holds, "preprocess,vision_encode"
+    phase_start, phase_end   name = the phase; phase_start's text = phases that it holds, "preprocess,vision_encode";
+                             phase_end's text = how many tokens it computed since its start, "512", where that is known
     first_token              the first logits are ready: prefill ends, decode begins
     count                    name = a field of TokenCounts, or batch_size, images, decode_steps, peak_memory_bytes,
                              prefill_flops, visual_prefill_flops;
@@ -67,13 +68,18 @@ class MarkSink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A stretch of time on one device; the boundaries are off by `boundary_std_ns` (one sigma)."""
+    """A stretch of time on one device; the boundaries are off by `boundary_std_ns` (one sigma).
+
+    tokens: how many tokens its phase computed in it, where the engine tells (a chunk of a prompt, or a prompt computed
+    again after it had lost its cache); None where it does not.
+    """
 
     device: str
     start_ns: int
     end_ns: int
     boundary_std_ns: int = 0
     clock: Literal["host", "device"] = "host"
+    tokens: int | None = None
 
     @property
     def duration_ns(self) -> int:

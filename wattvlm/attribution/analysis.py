@@ -12,7 +12,17 @@ from wattvlm.attribution.domains import Sources, sources_of
 from wattvlm.attribution.idle import drift_lines, idle_of, quiet_stretches
 from wattvlm.attribution.idle_clocks import IdleClocks, idle_clock_line, idle_clocks
 from wattvlm.attribution.notes import interruption_of, lines_of, uses_of
-from wattvlm.attribution.rows import BETWEEN, BLOCK, CALL, OUTSIDE, DomainRows, Layout, domain_rows, layouts_of
+from wattvlm.attribution.rows import (
+    BETWEEN,
+    BLOCK,
+    CALL,
+    OUTSIDE,
+    DomainRows,
+    Layout,
+    domain_rows,
+    layouts_of,
+)
+from wattvlm.attribution.serving.rules import rule_of
 from wattvlm.attribution.tracks import anchor_of, tracks_of
 from wattvlm.attribution.windows import Stretches, clipped, duration_ns
 from wattvlm.calibration import Calibration
@@ -20,6 +30,7 @@ from wattvlm.recording import Recording, SamplerCost
 from wattvlm.report import (
     PREPROCESS_UNSEEN,
     SCHEMA_VERSION,
+    WAITING,
     CallReport,
     Idle,
     Overhead,
@@ -36,13 +47,17 @@ _DEVICE_DOMAINS: tuple[Domain, ...] = ("gpu", "soc")
 """Their joules follow the device's own time, not the time at which the program asked for its work."""
 
 
-def analyze(recording: Recording, calibrations: Sequence[Calibration] | None = None) -> Report:
+def analyze(
+    recording: Recording, calibrations: Sequence[Calibration] | None = None, *, share_by: str = "time"
+) -> Report:
     """The Report of a Recording: joules by phase, domain and call, each with what the readings allow.
 
-    calibrations: records to use in place of those that the recording holds; an empty list uses none. Pure and
-    repeatable; takes numpy only. Never raises for what a sensor did: what cannot be known is absent,
-    unresolved or noted.
+    calibrations: records to use in place of those that the recording holds; an empty list uses none. share_by: how
+    requests that ran together share what none of them causes alone: "time" (in the batch), "tokens" or "shapley";
+    ValueError for anything else. Pure and repeatable; takes numpy only. Never raises for what a sensor did: what
+    cannot be known is absent, unresolved or noted.
     """
+    rule = rule_of(share_by)
     corrected = calibrated(recording, calibrations)
     recording = corrected.recording
     trace = recording.trace
@@ -53,12 +68,10 @@ def analyze(recording: Recording, calibrations: Sequence[Calibration] | None = N
     sources = sources_of(recording, block)
     host, devices = layouts_of(calls, block, own_phases)
     rows: dict[Domain, DomainRows] = {
-        found.domain: domain_rows(found, devices if found.domain in _DEVICE_DOMAINS else host, recording)
+        found.domain: domain_rows(found, devices if found.domain in _DEVICE_DOMAINS else host, recording, rule)
         for found in sources.domains
     }
     by_time: list[Domain] = [domain for domain, own in rows.items() if own.by_time]
-    of_block: dict[Domain, PartEnergy] = {domain: own.block for domain, own in rows.items()}
-    of_outside: dict[Domain, PartEnergy] = {domain: own.outside for domain, own in rows.items()}
     reports = tuple(_call_report(call, index, host, rows) for index, call in enumerate(calls))
     quiet = quiet_stretches(recording, trace, blocks or (block,))
     clocks = _idle_clocks(recording, quiet, block, calls, sources)
@@ -72,9 +85,11 @@ def analyze(recording: Recording, calibrations: Sequence[Calibration] | None = N
         tokens=sum_tokens([call.tokens for call in calls]),
         total=_pooled(CALL, [call.whole for call in host.times], rows, [call.whole for call in host.calls]),
         between=_pooled(BETWEEN, [call.between for call in host.times], rows, [call.between for call in host.calls]),
-        block=_part(BLOCK, len(calls), host.block, of_block),
-        outside=Part(OUTSIDE, len(calls), duration_ns(host.outside), of_outside),
-        own_phases=_own_phases(host, rows),
+        block=_part(BLOCK, len(calls), host.block, {domain: own.block for domain, own in rows.items()}),
+        outside=Part(
+            OUTSIDE, len(calls), duration_ns(host.outside), {domain: own.outside for domain, own in rows.items()}
+        ),
+        own_phases=(*_own_phases(host, rows), *_waiting(rows)),
         idle=idle,
         absent=(*recording.absent, *sources.absent),
         notes=(
@@ -189,6 +204,13 @@ def _pooled(name: str, windows: Sequence[Stretches], rows: Rows, shared: Sequenc
     shared_ns = sum(map(duration_ns, shared)) / len(windows)
     energies: dict[Domain, PartEnergy] = {domain: found.pooled[name] for domain, found in rows.items()}
     return Part(name, had, mean_ns, energies, idle_ns=shared_ns if shared_ns < mean_ns else None)
+
+
+def _waiting(rows: Rows) -> list[Part]:
+    """The row of time in which requests waited and none was at work, where there was such."""
+    told = {domain: found for domain, found in rows.items() if found.waiting}
+    energies = {domain: found.own_phases[WAITING] for domain, found in told.items()}
+    return [_part(WAITING, 1, next(iter(told.values())).waiting, energies)] if told else []
 
 
 def _own_phases(host: Layout, rows: Rows) -> tuple[Part, ...]:

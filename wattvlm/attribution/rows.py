@@ -12,10 +12,11 @@ from wattvlm.attribution.gates import is_resolved, merge, sub_runs, unresolved_r
 from wattvlm.attribution.joules import PartJoules, domain_joules
 from wattvlm.attribution.pooled import PooledRows, pooled_rows
 from wattvlm.attribution.repeating import scatters
+from wattvlm.attribution.serving.rules import Rule
 from wattvlm.attribution.serving.served import ServedRows, served_rows
 from wattvlm.attribution.windows import Stretches, Window, columns, union
 from wattvlm.recording import Recording
-from wattvlm.report import PartEnergy
+from wattvlm.report import WAITING, PartEnergy
 from wattvlm.trace import Block, CallTrace, Phase
 
 CALL = "call"
@@ -92,6 +93,7 @@ class DomainRows:
     """One domain's joules of every row. calls: by call, name of row -> joules; pooled: means over all calls.
 
     lines: how the pooled rows were found, where not as bounds. by_time: calls that ran together share by time alone.
+    waiting: time in which requests waited and none was at work, where it has a row WAITING among own_phases.
     """
 
     calls: tuple[Mapping[str, PartEnergy], ...]
@@ -101,6 +103,7 @@ class DomainRows:
     own_phases: Mapping[str, PartEnergy]
     lines: tuple[str, ...] = ()
     by_time: bool = False
+    waiting: Stretches = ()
 
 
 POOLED = -1
@@ -110,8 +113,11 @@ Key = tuple[int, Group]
 Found = dict[Key, tuple[PartJoules, int]]
 
 
-def domain_rows(found: DomainCurves, layout: Layout, recording: Recording) -> DomainRows:
-    """The joules of every row in one domain: single rows first, then the sums of neighbours that need them."""
+def domain_rows(found: DomainCurves, layout: Layout, recording: Recording, rule: Rule = "time") -> DomainRows:
+    """The joules of every row in one domain: single rows first, then the sums of neighbours that need them.
+
+    rule: how requests that ran together share what none of them causes alone.
+    """
     singles: dict[Key, Stretches] = {
         (index, (name,)): windows
         for index, call in enumerate(layout.calls)
@@ -119,7 +125,7 @@ def domain_rows(found: DomainCurves, layout: Layout, recording: Recording) -> Do
     }
     known = _looked_up(found, singles)
     known |= _pooled(known, [(name,) for name in (CALL, BETWEEN, *layout.order)], len(layout.calls))
-    served = served_rows(found, layout.traces, layout.on_devices) if layout.is_shared else None
+    served = _served(found, layout, rule)
     known |= _with_served(known, served, layout)
     drawn = _drawn(found, layout, recording, known)
     known |= _with_draws(known, drawn, layout)
@@ -150,8 +156,23 @@ def domain_rows(found: DomainCurves, layout: Layout, recording: Recording) -> Do
     lines = (drawn.line,) if drawn is not None and _has_draws(pooled) else ()
     lines = (few.line,) if few is not None else lines
     lines = (served.line,) if served is not None else lines
-    by_time = layout.is_shared and served is None
-    return DomainRows(tuple(rows.values()), pooled, *_other_rows(found, layout, few), lines, by_time)
+    block, outside, own_phases = _other_rows(found, layout, few)
+    own_phases |= _waiting(found, served)
+    by_time, waiting = layout.is_shared and served is None, () if served is None else served.waiting
+    return DomainRows(tuple(rows.values()), pooled, block, outside, own_phases, lines, by_time, waiting)
+
+
+def _served(found: DomainCurves, layout: Layout, rule: Rule) -> ServedRows | None:
+    wholes = [call.whole for call in layout.times]
+    return served_rows(found, layout.traces, wholes, layout.on_devices, rule) if layout.is_shared else None
+
+
+def _waiting(found: DomainCurves, served: ServedRows | None) -> dict[str, PartEnergy]:
+    """The row of time in which requests waited and none was at work, where there was such."""
+    if served is None or not served.waiting:
+        return {}
+    joules = served.waited(_looked_up(found, {(0, (WAITING,)): served.waiting})[0, (WAITING,)][0])
+    return {WAITING: _part_energy((joules, 0), (joules, 0), (WAITING,), True)}
 
 
 def _with_served(known: Found, served: ServedRows | None, layout: Layout) -> Found:

@@ -52,6 +52,13 @@ def _shortcuts(decorated: Callable[..., None]) -> Callable[..., None]:
 @click.option("--co2", metavar="G_PER_KWH|COUNTRY", help="Add a line of CO2: your figure, or codecarbon's for FRA ...")
 @click.option("--price", type=float, metavar="PER_KWH", help="Add a line of money, in your currency a kWh.")
 @click.option(
+    "--share-by",
+    type=click.Choice(["time", "tokens", "shapley"]),
+    default="time",
+    show_default=True,
+    help="Of a recording: how requests that ran together share what none of them causes alone.",
+)
+@click.option(
     "--otlp",
     metavar="URL|FILE",
     help="Send it to an OpenTelemetry collector instead, or write it as an OTLP file (needs wattvlm[otel]).",
@@ -64,6 +71,7 @@ def command(
     merge: Path | None,
     co2: str | None,
     price: float | None,
+    share_by: str,
     otlp: str | None,
 ) -> None:
     """Show a saved report or recording, or turn it into another format."""
@@ -72,7 +80,7 @@ def command(
 
     format = _FORMATS.get(shortcut, shortcut) if shortcut is not None else output_format
     try:
-        report = load_report(file)
+        report = load_report(file, share_by)
         if otlp is not None:
             _send(report, otlp)
             return
@@ -148,8 +156,11 @@ def factor_lines(report: Report, co2: str | None, price: float | None) -> list[s
     return [factor.line(report.joules_per_request, "request") for factor in factors]
 
 
-def load_report(file: Path) -> Report:
-    """The Report in a file, or the Report of the Recording in it; ReportFormatError for anything else."""
+def load_report(file: Path, share_by: str = "time") -> Report:
+    """The Report in a file, or the Report of the Recording in it; ReportFormatError for anything else.
+
+    share_by: how requests of a recording that ran together share what none of them causes alone.
+    """
     from wattvlm import filing, recording, report
     from wattvlm.attribution import analyze
 
@@ -159,7 +170,7 @@ def load_report(file: Path) -> Report:
             report.KIND: (report.SCHEMA_VERSION, report.Report.from_dict),
             recording.KIND: (
                 recording.SCHEMA_VERSION,
-                lambda plain: analyze(recording.Recording.from_dict(plain)),
+                lambda plain: analyze(recording.Recording.from_dict(plain), share_by=share_by),
             ),
         },
     )

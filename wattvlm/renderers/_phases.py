@@ -9,7 +9,7 @@ from wattvlm.renderers._joules import DOMAIN_TITLES, joule_cells, verdict, watt_
 from wattvlm.renderers._numbers import write_duration
 from wattvlm.renderers._table import Cell, Column, Row, Share, Table
 from wattvlm.renderers._text import Line, Span, glue
-from wattvlm.report import Part, PartEnergy, Report
+from wattvlm.report import WAITING, Part, PartEnergy, Report
 from wattvlm.sensing import Domain
 from wattvlm.units import NS_PER_MS, energy_scale
 
@@ -70,7 +70,8 @@ def own_phase_table(report: Report) -> Table | None:
         Row((Span(part.name),), {**shown, "times": (Span(f"{part.calls:,}"),)}, _own_tail(report, part))
         for part, shown in zip(rows, cells, strict=True)
     ]
-    title = "VIRTUAL your phases" if report.virtual else "your phases"
+    own = "your phases" if any(part.name != WAITING for part in rows) else "beside the requests"
+    title = f"VIRTUAL {own}" if report.virtual else own
     return Table(title, (Column("times", "times"), *_columns(report, largest, built)), tuple(built))
 
 

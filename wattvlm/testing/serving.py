@@ -8,99 +8,21 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wattvlm.probes._virtual_sensors import VirtualSensor
 from wattvlm.recording import Recording
+from wattvlm.testing.iterations import Floats, IterationCost
 from wattvlm.testing.machine import VirtualMachine
 from wattvlm.testing.power import PowerCurve
+from wattvlm.testing.traffic import ServedRequest
 from wattvlm.trace import DECODE, PREFILL, VISION_ENCODE, Mark, MarkKind
 from wattvlm.units import NS_PER_S
 
-Floats = NDArray[np.float64]
-
 SERVED_CALL_START_NS = 1_000 * NS_PER_S
 QUIET_NS = 2 * NS_PER_S
-
-
-@dataclass(frozen=True, slots=True)
-class ServedRequest:
-    """One request: a class name for tables, when it arrives, and its tokens.
-
-    cached_tokens: of its prompt (text and visual), found in the prefix cache; they are not computed again.
-    """
-
-    name: str
-    arrival_ns: int
-    text_tokens: int
-    output_tokens: int
-    visual_tokens: int = 0
-    cached_tokens: int = 0
-    images: int = 0
-
-    @property
-    def prompt_tokens(self) -> int:
-        return self.text_tokens + self.visual_tokens
-
-
-@dataclass(frozen=True, slots=True)
-class IterationCost:
-    """What an iteration takes: by default about a 7 B model on a data-centre GPU.
-
-    Time: an overhead, the larger of memory time (weights, and each cached token that decode reads) and compute time
-    (each token), and the vision encoder's. Joules: idle power all the time, and so much for each thing done.
-    """
-
-    idle_w: float = 70.0
-    overhead_ns: float = 1.5e6
-    weights_ns: float = 5.0e6
-    context_ns: float = 50.0
-    token_ns: float = 25e3
-    visual_ns: float = 40e3
-    weights_j: float = 1.1
-    context_j: float = 10e-6
-    token_j: float = 10e-3
-    visual_j: float = 14e-3
-
-    def time_ns(self, tokens: Floats, context: Floats, visual: Floats) -> Floats:
-        """Time of iterations with so many tokens computed, tokens of context read, and visual tokens encoded."""
-        memory_ns = (tokens > 0) * self.weights_ns + context * self.context_ns
-        runs = (tokens > 0) | (visual > 0)
-        beyond_ns = self.beyond_memory_ns(tokens, context)
-        return np.asarray(runs * self.overhead_ns + memory_ns + beyond_ns + visual * self.visual_ns, np.float64)
-
-    def beyond_memory_ns(self, tokens: Floats, context: Floats) -> Floats:
-        """By how much computing takes longer than reading memory."""
-        memory_ns = (tokens > 0) * self.weights_ns + context * self.context_ns
-        return np.asarray(np.maximum(tokens * self.token_ns - memory_ns, 0.0), np.float64)
-
-    def joules(self, tokens: Floats, context: Floats, visual: Floats) -> Floats:
-        """Joules of the same iterations, idle power included."""
-        idle_j = self.time_ns(tokens, context, visual) / NS_PER_S * self.idle_w
-        work_j = (tokens > 0) * self.weights_j + tokens * self.token_j + context * self.context_j
-        return np.asarray(idle_j + work_j + visual * self.visual_j, np.float64)
-
-    def shapley_j(
-        self, tokens: Floats, context: Floats, visual: Floats, orders: Sequence[NDArray[np.int64]]
-    ) -> tuple[Floats, Floats]:
-        """(language model, vision encoder): Shapley values of the requests of one iteration.
-
-        Exact for what is each request's own, and for what is needed once, which all share alike. Only time beyond
-        memory's, to which requests add more the later they join, is a mean over orders of joining.
-        """
-        each_w = self.idle_w / NS_PER_S
-        vision_j = visual * (self.visual_j + self.visual_ns * each_w)
-        own_j = tokens * self.token_j + context * (self.context_j + self.context_ns * each_w)
-        once_j = self.weights_j + (self.weights_ns + self.overhead_ns) * each_w
-        beyond_ns = np.zeros(len(tokens))
-        if float(np.sum(tokens)) * self.token_ns > self.weights_ns:
-            for order in orders:
-                upto = (np.concatenate([[0.0], np.cumsum(column[order])]) for column in (tokens, context))
-                beyond_ns[order] += np.diff(self.beyond_memory_ns(*upto))
-        return own_j + once_j / len(tokens) + beyond_ns * each_w / len(orders), vision_j
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +32,10 @@ class ServerLimits:
     running: int = 64
     tokens: int = 2_048
     cache_tokens: int = 400_000
+
+
+_USUAL_COST = IterationCost()
+_USUAL_LIMITS = ServerLimits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,17 +85,19 @@ def serve(
     sensors: Sequence[VirtualSensor],
     seed: int = 0,
     *,
-    cost: IterationCost = IterationCost(),
-    limits: ServerLimits = ServerLimits(),
+    cost: IterationCost = _USUAL_COST,
+    limits: ServerLimits = _USUAL_LIMITS,
     variation_fraction: float = 0.02,
     orders: int = 6,
+    tells_tokens: bool = False,
 ) -> Served:
     """Play requests to a server and its power to sensors; arrivals count from the block's start.
 
     variation_fraction: one sigma of an iteration's joules about the known function. orders: random orders in which an
-    iteration's requests join it, each with its reverse, for the Shapley value.
+    iteration's requests join it, each with its reverse, for the Shapley value. tells_tokens: whether its marks say how
+    many tokens of a prompt each iteration computed; else only when, and nothing of a prompt that is computed again.
     """
-    play = _Server(requests, cost, limits, random.Random(seed), variation_fraction, orders)
+    play = _Server(requests, cost, limits, random.Random(seed), variation_fraction, orders, tells_tokens)
     play.run()
     machine = VirtualMachine({sensor.domain: play.curve for sensor in sensors}, sensors)
     recording = machine.record(SERVED_CALL_START_NS, play.now_ns, play.marks)
@@ -185,7 +113,7 @@ class _Server:
 
     def __init__(
         self, requests: Sequence[ServedRequest], cost: IterationCost, limits: ServerLimits, chance: random.Random,
-        variation_fraction: float, orders: int,
+        variation_fraction: float, orders: int, tells_tokens: bool,
     ) -> None:  # fmt: skip
         self.requests = sorted(requests, key=lambda request: request.arrival_ns)
         self.marks: list[Mark] = []
@@ -202,6 +130,7 @@ class _Server:
         self._orders = np.random.default_rng(chance.randrange(2**31))
         self._variation_fraction = variation_fraction
         self._number_of_orders = orders
+        self._tells_tokens = tells_tokens
         self._waiting: list[_Running] = []
         self._running: list[_Running] = []
         self._next = 0
@@ -297,7 +226,7 @@ class _Server:
         if each.to_prefill:
             holds = VISION_ENCODE if each.request.visual_tokens else ""
             self.marks.append(Mark(begin_ns, "phase_start", call_id, PREFILL, text=holds))
-            self._mark("phase_end", call_id, PREFILL)
+            self._mark("phase_end", call_id, PREFILL, str(work.tokens) if self._tells_tokens else "")
             each.to_prefill -= work.tokens
             each.context += work.tokens
             if each.to_prefill:
@@ -332,38 +261,3 @@ class _Server:
 
     def _mark(self, kind: MarkKind, call_id: int, name: str = "", text: str = "") -> None:
         self.marks.append(Mark(self.now_ns, kind, call_id, name, text=text))
-
-
-@dataclass(frozen=True, slots=True)
-class Traffic:
-    """Arrivals of mixed requests: Poisson, or in bursts of several at once.
-
-    rate_hz: requests a second. mix: (class, weight, text tokens, visual tokens, images, output tokens at most);
-    lengths vary by a half to either side. cached_fraction: of requests, whose prompt is half in the prefix cache.
-    """
-
-    rate_hz: float
-    requests: int
-    burst: int = 1
-    cached_fraction: float = 0.2
-    mix: tuple[tuple[str, float, int, int, int, int], ...] = field(
-        default=(("text", 0.4, 400, 0, 0, 200), ("image", 0.45, 60, 576, 1, 120), ("video", 0.15, 80, 2_304, 8, 160))
-    )
-
-    def drawn(self, seed: int) -> tuple[ServedRequest, ...]:
-        """The requests of one session; the same seed gives the same."""
-        chance = random.Random(seed)
-        at_s = 0.0
-        found: list[ServedRequest] = []
-        while len(found) < self.requests:
-            at_s += chance.expovariate(self.rate_hz / self.burst)
-            found += [self._request(chance, at_s) for _ in range(min(self.burst, self.requests - len(found)))]
-        return tuple(found)
-
-    def _request(self, chance: random.Random, at_s: float) -> ServedRequest:
-        name, _, text, visual, images, output = chance.choices(self.mix, [each[1] for each in self.mix])[0]
-        text = round(text * chance.uniform(0.5, 1.5))
-        cached = (text + visual) // 2 if chance.random() < self.cached_fraction else 0
-        return ServedRequest(
-            name, round(at_s * NS_PER_S), text, max(2, round(output * chance.uniform(0.5, 1.5))), visual, cached, images
-        )

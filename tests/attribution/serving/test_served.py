@@ -8,10 +8,15 @@ import numpy as np
 import pytest
 
 from wattvlm import analyze
+from wattvlm.attribution.serving.chunks import with_chunks
+from wattvlm.attribution.serving.rules import RULES
+from wattvlm.attribution.serving.work import PROMPT, Pieces, pieces_of
+from wattvlm.breakdown import shares_of_block
 from wattvlm.energy import Energy
 from wattvlm.report import Report
 from wattvlm.testing import VirtualSensor
-from wattvlm.testing.serving import Served, ServedRequest, ServerLimits, Traffic, serve
+from wattvlm.testing.serving import Served, ServerLimits, serve
+from wattvlm.testing.traffic import ServedRequest, Traffic
 from wattvlm.trace import Mark
 
 SENSORS = (VirtualSensor("gpu-0/board", jitter_ns=3_000_000, max_power_w=700.0),)
@@ -99,6 +104,81 @@ def test_prompt_tokens_found_in_the_cache_are_not_paid_for():
     assert fresh_j - cached_j == pytest.approx(
         np.mean(served.shapley_j[::2]) - np.mean(served.shapley_j[1::2]), rel=0.05
     )
+
+
+def test_a_chunks_tokens_are_found_where_the_engine_tells_only_when(served):
+    told = serve(Traffic(10.0, 80, burst=20).drawn(2), SENSORS, 2, tells_tokens=True)
+    untold = serve(Traffic(10.0, 80, burst=20).drawn(2), SENSORS, 2)
+    found = [with_chunks(pieces) for each in (told, untold) if (pieces := pieces_of_recording(each)) is not None]
+    assert len(np.unique(found[0].call)) == 80
+    assert found[1].rate[:, PROMPT] == pytest.approx(found[0].rate[:, PROMPT])
+    even = pieces_of_recording(untold)
+    assert even is not None
+    assert even.rate[:, PROMPT] != pytest.approx(found[0].rate[:, PROMPT], rel=0.1)
+
+
+def pieces_of_recording(served: Served) -> Pieces | None:
+    return pieces_of(served.recording.trace.calls, False, served.recording.start_ns)
+
+
+def test_bursts_are_inside_their_intervals():
+    covered = [inside(serve(Traffic(10.0, 100, burst=20).drawn(seed), SENSORS, seed)) for seed in (2, 4, 5)]
+    assert np.mean(covered) > 0.9
+
+
+def test_a_prompt_that_is_computed_again_is_paid_for_by_its_request():
+    limits = ServerLimits(cache_tokens=10_000)
+    told = serve(Traffic(8.0, 100).drawn(1), SENSORS, 1, limits=limits, tells_tokens=True)
+    untold = serve(Traffic(8.0, 100).drawn(1), SENSORS, 1, limits=limits)
+    assert told.preemptions > 5
+    assert np.mean(inside(told)) > 0.9
+    assert np.mean(inside(untold)) > 0.8
+
+
+def inside(served: Served) -> list[bool]:
+    intervals = [energy.interval_j for energy in joules(analyze(served.recording))]
+    return [low <= true <= high for (low, high), true in zip(intervals, served.shapley_j)]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_by_every_rule_requests_add_up_to_what_the_busy_device_drew(served, rule):
+    found = joules(analyze(served.recording, share_by=rule))
+    assert sum(energy.middle_j for energy in found) == pytest.approx(served.busy_j, rel=1e-3)
+
+
+def test_shares_by_shapley_value_are_no_worse_and_shares_by_tokens_are_another_question(served, report):
+    def error(found: Report) -> float:
+        middles = np.array([energy.middle_j for energy in joules(found)])
+        return float(np.sqrt(np.mean((middles / served.shapley_j - 1) ** 2)))
+
+    by_tokens = analyze(served.recording, share_by="tokens")
+    assert error(analyze(served.recording, share_by="shapley")) < 1.1 * error(report) < error(by_tokens)
+    assert any("split by tokens computed" in note for note in by_tokens.notes)
+
+
+def test_an_unknown_rule_is_refused_by_name(served):
+    with pytest.raises(ValueError, match="'size' is no rule"):
+        analyze(served.recording, share_by="size")
+
+
+def test_waiting_while_none_is_at_work_has_a_row_and_the_sum_is_the_blocks():
+    requests = [ServedRequest("same", 400_000_000 * (number + 2), 200, 20) for number in range(60)]
+    served = serve(requests, SENSORS, 3)
+    begun = {mark.call_id: mark for mark in served.recording.marks if mark.kind == "call_start"}
+    earlier = [replace(mark, time_ns=mark.time_ns - 150_000_000) for mark in begun.values()]
+    others = [mark for mark in served.recording.marks if mark.kind != "call_start"]
+    overlapping = [replace(earlier[1], time_ns=earlier[0].time_ns), *(each for each in earlier if each != earlier[1])]
+    found = analyze(replace(served.recording, marks=(*others, *overlapping)))
+    (waiting,) = [part for part in found.own_phases if part.name == "waiting"]
+    energy = waiting.energies["gpu"].energy
+    assert waiting.duration_ns is not None
+    assert waiting.duration_ns == pytest.approx(150e6 * 60 + 400e6, rel=0.05)
+    assert energy.middle_j == pytest.approx(70.0 * waiting.duration_ns / 1e9, rel=0.01)
+    assert energy.interval_j[0] < energy.middle_j < energy.interval_j[1]
+    assert sum(each.middle_j for each in joules(found)) == pytest.approx(served.busy_j, rel=2e-3)
+    shares = {share.phases: share.energy_j for share in shares_of_block(found, "gpu")}
+    assert sum(shares.values()) == pytest.approx(found.block.energies["gpu"].energy.middle_j)
+    assert shares["waiting",] == pytest.approx(energy.middle_j)
 
 
 def test_inputs_prepared_on_the_host_meanwhile_change_nobodys_joules(served, report):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from wattvlm.attribution.calls import spans_of
 from wattvlm.attribution.ticks import Counts, Floats, seconds_since
-from wattvlm.trace import DECODE, PREFILL, VISION_ENCODE, CallTrace, Phase
+from wattvlm.trace import DECODE, PREFILL, VISION_ENCODE, CallTrace, Phase, Span
 from wattvlm.units import NS_PER_S
 
 VISUAL, PROMPT, DECODED, CONTEXT, STEPS, BUSY, IDLE = range(7)
@@ -35,7 +35,8 @@ class Pieces:
     """Stretches of phases: of which call and phase, from when to when in seconds.
 
     rate: own work a second, (P, OWN_KINDS), of what is spread evenly. a_step: own work a decode step, (P, OWN_KINDS).
-    steps: how many decode steps the piece has, 0 where it is no decode.
+    steps: how many decode steps the piece has, 0 where it is no decode. is_told: whether the engine told its tokens.
+    turn: how often its request had decoded before it: a prompt's stretch after that computes all anew.
     """
 
     call: Counts
@@ -45,6 +46,8 @@ class Pieces:
     rate: Floats
     a_step: Floats
     steps: Floats
+    is_told: NDArray[np.bool_]
+    turn: Counts
     names: tuple[str, ...]
 
 
@@ -75,36 +78,78 @@ class Flow:
 def pieces_of(calls: Sequence[CallTrace], on_devices: bool, origin_ns: int) -> Pieces | None:
     """The pieces of all calls, on the host's or the devices' clock; None where a call does not say what it did."""
     names = tuple(dict.fromkeys(phase.name for call in calls for phase in call.phases))
-    columns: list[tuple[int, int, int, int]] = []
-    work: list[tuple[Floats, Floats, float]] = []
+    found: list[_Piece] = []
     for index, call in enumerate(calls):
         for phase in call.phases:
             amount = _amount(call, phase)
             if amount is None:
                 return None
-            if not np.any(amount):  # preparing inputs on the host, say: nothing of it is in the device's batch
-                continue
-            spans = [span for span in spans_of(phase, on_devices) if span.duration_ns > 0]
-            whole_ns = sum(span.duration_ns for span in spans)
-            steps = _steps(call) if phase.name == DECODE else 0
-            for number, span in enumerate(spans):
-                columns.append((index, names.index(phase.name), span.start_ns, span.end_ns))
-                part = span.duration_ns / whole_ns
-                here = amount * part
-                if phase.name == PREFILL:  # its images are encoded before the first chunk of the prompt
-                    here[VISUAL] = amount[VISUAL] if number == 0 else 0.0
-                per_s = here * NS_PER_S / span.duration_ns
-                work.append((0.0 * amount, amount / steps, steps * part) if steps else (per_s, 0.0 * amount, 0.0))
-    if not columns:
+            if np.any(amount):  # else it prepares inputs on the host, say: nothing of it is in the device's batch
+                found += _of_phase(call, phase, amount, (index, names.index(phase.name)), on_devices)
+    if not found:
         return None
-    call_number, phase_number, start_ns, end_ns = (
-        np.array([each[field] for each in columns], np.int64) for field in range(4)
+    call_number, phase_number, start_ns, end_ns, turn = (
+        np.array(column, np.int64)
+        for column in zip(*((*each.numbers, each.start_ns, each.end_ns, each.turn) for each in found), strict=True)
     )
-    rate, a_step = (np.array([each[field] for each in work], np.float64) for field in range(2))
+    rate, a_step = (np.array(column) for column in zip(*((each.rate, each.a_step) for each in found), strict=True))
     return Pieces(
         call_number, phase_number, seconds_since(origin_ns, start_ns), seconds_since(origin_ns, end_ns), rate, a_step,
-        np.array([each[2] for each in work], np.float64), names,
+        np.array([each.steps for each in found]), np.array([each.is_told for each in found]), turn, names,
     )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """One stretch: numbers of its call and phase, its time, and its work as in Pieces."""
+
+    numbers: tuple[int, int]
+    start_ns: int
+    end_ns: int
+    rate: Floats
+    a_step: Floats
+    steps: float
+    is_told: bool
+    turn: int
+
+
+def _of_phase(
+    call: CallTrace, phase: Phase, amount: Floats, numbers: tuple[int, int], on_devices: bool
+) -> list[_Piece]:
+    """The pieces of one phase with so much work of its own."""
+    spans = [span for span in spans_of(phase, on_devices) if span.duration_ns > 0]
+    if phase.name == DECODE and _steps(call):
+        whole_ns, steps = sum(span.duration_ns for span in spans), _steps(call)
+        return [
+            _Piece(
+                numbers, span.start_ns, span.end_ns, 0.0 * amount, amount / steps,
+                steps * span.duration_ns / whole_ns, False, 0,
+            )
+            for span in spans
+        ]  # fmt: skip
+    decodes = call.phase(DECODE) if phase.name == PREFILL else None
+    before = () if decodes is None else spans_of(decodes, on_devices)
+    turns = [sum(each.start_ns < span.start_ns for each in before) for span in spans]
+    found: list[_Piece] = []
+    for number, (span, turn) in enumerate(zip(spans, turns, strict=True)):
+        same_ns = sum(each.duration_ns for each, own in zip(spans, turns, strict=True) if own == turn)
+        here = amount * span.duration_ns / same_ns
+        if phase.name == PREFILL:
+            here[VISUAL] = amount[VISUAL] if number == 0 else 0.0  # images are encoded before a prompt's first chunk
+            again = amount[PROMPT] if turn == 0 else _computed_again(call, before, span.start_ns)
+            here[PROMPT] = again * span.duration_ns / same_ns if span.tokens is None else span.tokens
+        per_s = here * NS_PER_S / span.duration_ns
+        found.append(
+            _Piece(numbers, span.start_ns, span.end_ns, per_s, 0.0 * amount, 0.0, span.tokens is not None, turn)
+        )
+    return found
+
+
+def _computed_again(call: CallTrace, decodes: Sequence[Span], time_ns: int) -> float:
+    """Tokens of a request that lost its cache before a time: its prompt and what it had answered, as far as known."""
+    whole_ns = sum(span.duration_ns for span in decodes)
+    done_ns = sum(span.duration_ns for span in decodes if span.start_ns < time_ns)
+    return (call.tokens.prompt or 0) + (call.tokens.output or 0) / call.batch_size * done_ns / max(whole_ns, 1)
 
 
 def _amount(call: CallTrace, phase: Phase) -> Floats | None:
