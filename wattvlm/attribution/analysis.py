@@ -86,9 +86,7 @@ def analyze(
         total=_pooled(CALL, [call.whole for call in host.times], rows, [call.whole for call in host.calls]),
         between=_pooled(BETWEEN, [call.between for call in host.times], rows, [call.between for call in host.calls]),
         block=_part(BLOCK, len(calls), host.block, {domain: own.block for domain, own in rows.items()}),
-        outside=Part(
-            OUTSIDE, len(calls), duration_ns(host.outside), {domain: own.outside for domain, own in rows.items()}
-        ),
+        outside=_outside(calls, host, rows),
         own_phases=(*_own_phases(host, rows), *_waiting(rows)),
         idle=idle,
         absent=(*recording.absent, *sources.absent),
@@ -206,10 +204,15 @@ def _pooled(name: str, windows: Sequence[Stretches], rows: Rows, shared: Sequenc
     return Part(name, had, mean_ns, energies, idle_ns=shared_ns if shared_ns < mean_ns else None)
 
 
+def _outside(calls: Sequence[CallTrace], host: Layout, rows: Rows) -> Part:
+    energies: dict[Domain, PartEnergy] = {domain: own.outside for domain, own in rows.items()}
+    return Part(OUTSIDE, len(calls), duration_ns(host.outside), energies)
+
+
 def _waiting(rows: Rows) -> list[Part]:
     """The row of time in which requests waited and none was at work, where there was such."""
-    told = {domain: found for domain, found in rows.items() if found.waiting}
-    energies = {domain: found.own_phases[WAITING] for domain, found in told.items()}
+    told: dict[Domain, DomainRows] = {domain: found for domain, found in rows.items() if found.waiting}
+    energies: dict[Domain, PartEnergy] = {domain: found.own_phases[WAITING] for domain, found in told.items()}
     return [_part(WAITING, 1, next(iter(told.values())).waiting, energies)] if told else []
 
 
