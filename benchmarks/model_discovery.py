@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -18,8 +19,10 @@ def run() -> None:
     import torch
     import transformers
 
+    from wattvlm.runtimes.transformers.model_facts import facts_of
     from wattvlm.runtimes.transformers.models import ModelMemory
-    from wattvlm.runtimes.transformers.shapes import ShapeOnDemand
+    from wattvlm.runtimes.transformers.on_demand import OnDemand
+    from wattvlm.runtimes.transformers.shapes import shape_of
 
     torch.set_num_threads(1)
     narrow = {"hidden_size": 64, "intermediate_size": 64}
@@ -33,13 +36,17 @@ def run() -> None:
     memory = ModelMemory()
     known, _ = memory.recall(model)
 
+    def facts() -> object:
+        return OnDemand(model, partial(facts_of, known.layout)).read()
+
     def shape() -> object:
-        return ShapeOnDemand(model, known.layout).read()
+        return OnDemand(model, partial(shape_of, known.layout)).read()
 
     works: dict[str, Callable[[], Any]] = {
         "torch's own walk: list(model.named_modules())": lambda: list(model.named_modules()),
         "discovery, at an instance's first call": lambda: ModelMemory().recall(model),
         "the same at each later call": lambda: memory.recall(model),
+        "parameters and other facts, once, after the first call": facts,
         "shapes for FLOPs, once, after the first call": shape,
     }
     spent_ns: dict[str, list[int]] = {name: [] for name in works}

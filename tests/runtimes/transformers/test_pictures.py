@@ -65,4 +65,4 @@ def test_where_features_enter_is_told_by_the_models_structure(model_type, fusion
     (family,) = [each for each in families() if each.model_type == model_type]
     model = build(family)
     tree = ModuleTree(model)
-    assert facts_of(model, find_layout(model, tree), tree).fusion == fusion
+    assert facts_of(find_layout(model, tree), tree).fusion == fusion

@@ -40,7 +40,7 @@ def facts(name: str, vision: dict[str, Any], text: dict[str, Any], **more: int) 
     with torch.device("meta"):
         model = getattr(transformers, f"{name}ForConditionalGeneration")(config)
     known, _ = ModelMemory().recall(model)
-    return ModelFacts.from_json(known.facts_json)
+    return ModelFacts.from_json(known.facts_json.read() or "")
 
 
 def encoder_size(vision: dict[str, Any], *, is_clip: bool) -> int:
@@ -120,7 +120,7 @@ def test_internvl_with_internlm2_20b_has_its_published_parameters_and_256_tokens
     rows = getattr(tile, "pooler_output", tile)
     assert rows.shape[-2:] == (256, 6144)
     known, _ = ModelMemory().recall(model)
-    found = ModelFacts.from_json(known.facts_json)
+    found = ModelFacts.from_json(known.facts_json.read() or "")
     assert found.parameters is not None
     assert found.vision_parameters is not None
     assert found.projector_parameters is not None

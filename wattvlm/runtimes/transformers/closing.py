@@ -27,7 +27,9 @@ def write_prompt_counts(call: ObservedCall) -> None:
     """The model's facts and what went in; known from the first logits on, so a long call writes them in its middle."""
     call.prompt_counted = True
     now_ns = monotonic_ns()
-    call.mark("facts", now_ns, text=call.known.facts_json)
+    facts_json = call.known.facts_json.read()
+    if facts_json is not None:
+        call.mark("facts", now_ns, text=facts_json)
     if call.prompts is not None:
         call.count(now_ns, "batch_size", call.prompts, "prompts")
     ids = _prompt_ids(call)

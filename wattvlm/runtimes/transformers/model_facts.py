@@ -3,34 +3,53 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from wattvlm.runtimes.transformers.discovery import Layout
 from wattvlm.runtimes.transformers.loose import class_of, entries_of
 from wattvlm.runtimes.transformers.tree import ModuleTree
-from wattvlm.runtimes.transformers.weights import experts_of, packed_weights, quantisation_of, size_of
+from wattvlm.runtimes.transformers.weights import (
+    experts_of,
+    holds_what_it_shows,
+    packed_weights,
+    quantisation_of,
+    size_of,
+)
 from wattvlm.trace import Fusion, ModelFacts
 
 _WRAPPERS = ("torch", "peft")
 
 
-def facts_of(root: Any, layout: Layout, tree: ModuleTree) -> ModelFacts:
-    """The facts of a torch module. Parameters that modules share count once; those in packed weights are unknown."""
-    config = getattr(root, "config", None)
-    sizes: dict[int, int] = {}
-    dtypes: Counter[Any] = Counter()
-    devices: dict[Any, None] = {}
-    kinds: set[type] = set()
+def first_device(tree: ModuleTree) -> str:
+    """Where a model begins to work; "" for one without parameters."""
     for module in tree.modules:
         for parameter in module._parameters.values():
-            if parameter is not None and id(parameter) not in sizes:
-                kinds.add(class_of(parameter))
-                sizes[id(parameter)] = size = size_of(parameter)
-                dtypes[parameter.dtype] += size
-                if parameter.device not in devices:
-                    devices[_runs_on(module, parameter)] = None
+            if parameter is not None:
+                return str(_runs_on(module, parameter))
+    return ""
+
+
+def facts_of(layout: Layout, tree: ModuleTree) -> ModelFacts:
+    """The facts of a model. Parameters that modules share count once; those in packed weights are unknown."""
+    root = tree.at("")
+    config = getattr(root, "config", None)
+    sizes: dict[int, int] = {}
+    dtypes: dict[Any, int] = {}
+    devices: dict[Any, None] = {}
+    is_plain: dict[type, bool] = {}
+    for module in tree.modules:
+        for parameter in module._parameters.values():
+            if parameter is None or id(parameter) in sizes:
+                continue
+            kind = class_of(parameter)
+            if kind not in is_plain:
+                is_plain[kind] = holds_what_it_shows(kind)
+            sizes[id(parameter)] = size = parameter.numel() if is_plain[kind] else size_of(parameter)
+            dtype, device = parameter.dtype, parameter.device
+            dtypes[dtype] = dtypes.get(dtype, 0) + size
+            if device not in devices:
+                devices[_runs_on(module, parameter)] = None
     encoders = [part.path for part in layout.parts if part.encodes]
     carriers = [part.path for part in layout.parts if not part.encodes]
     inner = [layout.inner_projector] if layout.inner_projector else []
@@ -46,8 +65,8 @@ def facts_of(root: Any, layout: Layout, tree: ModuleTree) -> ModelFacts:
         active_parameters=_active(tree, config, sizes) if is_seen else None,
         vision_parameters=vision if is_seen else None,
         projector_parameters=(projector or None) if is_seen else None,
-        dtype=str(dtypes.most_common(1)[0][0]).removeprefix("torch.") if dtypes else "",
-        quantisation=quantisation_of(config, tree, packed, kinds),
+        dtype=str(max(dtypes, key=lambda each: dtypes[each])).removeprefix("torch.") if dtypes else "",
+        quantisation=quantisation_of(config, tree, packed, is_plain),
         device=", ".join(str(device) for device in devices),
         fusion=_fusion(layout, tree),
     )
@@ -78,11 +97,8 @@ def _name(name_or_path: str) -> str:
 
 
 def _count_in(tree: ModuleTree, paths: Iterable[str], sizes: Mapping[int, int]) -> int:
-    seen: set[int] = set()
-    for path in paths:
-        for module in tree.under(path):
-            seen.update(id(each) for each in module._parameters.values() if each is not None)
-    return sum(sizes[each] for each in seen)
+    held = [module._parameters for path in paths for module in tree.under(path) if module._parameters]
+    return sum(sizes[each] for each in {id(each) for own in held for each in own.values() if each is not None})
 
 
 def _active(tree: ModuleTree, config: Any, sizes: Mapping[int, int]) -> int | None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary, ref
 
+from wattvlm.flops import BlockShape
 from wattvlm.runtimes.transformers.discovery import Layout, Part, find_layout
 from wattvlm.runtimes.transformers.loose import class_of, entries_of
-from wattvlm.runtimes.transformers.model_facts import facts_of
-from wattvlm.runtimes.transformers.shapes import ShapeOnDemand
+from wattvlm.runtimes.transformers.model_facts import facts_of, first_device
+from wattvlm.runtimes.transformers.on_demand import OnDemand
+from wattvlm.runtimes.transformers.shapes import shape_of
 from wattvlm.runtimes.transformers.tree import ModuleTree, ancestors, child_of, children_beside, is_below
 
 SEES_CALLS = "wattvlm_sees_calls"
@@ -55,12 +58,12 @@ class KnownModel:
     from the root to the language model. language_id: id of the language model, if it tells of its calls itself and
     no part of the vision side is inside it. called: id -> part of the vision side, or piece of one, that tells of its
     calls itself. hooked: (place, part or piece) of the others. inner_projector, blocks, token_embedding: places.
-    generates: what holds the language model can make text. shape: of its blocks. Ids hold while the
-    places are as they were.
+    generates: what holds the language model can make text. facts_json, shape of its blocks: read off when asked
+    for. Ids hold while the places are as they were.
     """
 
     layout: Layout
-    facts_json: str
+    facts_json: OnDemand[str]
     device: str
     placeholders: frozenset[int]
     audio_ids: frozenset[int]
@@ -73,7 +76,7 @@ class KnownModel:
     blocks: int | None
     token_embedding: int | None
     generates: bool
-    shape: ShapeOnDemand
+    shape: OnDemand[BlockShape | None]
 
     def modules_of(self, root: Any) -> list[Any] | None:
         """The modules at the places, or None if any of them is no longer where it was."""
@@ -110,7 +113,6 @@ class ModelMemory:
 def _learn(root: Any) -> KnownModel:
     tree = ModuleTree(root)
     layout = find_layout(root, tree)
-    facts = facts_of(root, layout, tree)
     watched = _watched_parts(layout, tree)
     paths = [path for path, _ in watched]
     single = (layout.inner_projector, layout.blocks, layout.token_embedding)
@@ -131,8 +133,8 @@ def _learn(root: Any) -> KnownModel:
     spliced_inside = any(is_below(part.path, language or "") for part in layout.parts)
     return KnownModel(
         layout,
-        facts.to_json(),
-        facts.device.partition(",")[0],
+        OnDemand(root, lambda tree: facts_of(layout, tree).to_json()),
+        first_device(tree),
         frozenset(token for path in on_path for token in _ids_named(tree.at(path), _PLACEHOLDER_NAME)),
         frozenset(token for path in on_path for token in _ids_named(tree.at(path), _SOUND_NAME)),
         tuple(places),
@@ -144,7 +146,7 @@ def _learn(root: Any) -> KnownModel:
         blocks=at.get(layout.blocks),
         token_embedding=at.get(layout.token_embedding),
         generates=any(_can_generate(tree.at(path)) for path in on_path),
-        shape=ShapeOnDemand(root, layout),
+        shape=OnDemand(root, partial(shape_of, layout)),
     )
 
 

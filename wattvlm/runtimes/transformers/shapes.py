@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
-from weakref import ref
 
 from wattvlm.flops import Attending, BlockShape
 from wattvlm.runtimes.transformers.discovery import Layout
@@ -23,24 +22,6 @@ _OF_TEXT = ("language_expert", "language_mlp", "text_moe")
 _LINEAR_KINDS = ("linear_attention", "conv", "mamba", "recurrent")
 
 _FLOPS_PER_WEIGHT = 2
-
-
-class ShapeOnDemand:
-    """The shape of a model's blocks, read off when it is first asked for: after a call, not in it."""
-
-    __slots__ = ("_layout", "_root", "_shapes")
-
-    def __init__(self, root: Any, layout: Layout) -> None:
-        self._root = ref(root)
-        self._layout = layout
-        self._shapes: list[BlockShape | None] = []
-
-    def read(self) -> BlockShape | None:
-        """The shape; None where it cannot be read off, or the model is gone."""
-        if not self._shapes:
-            root = self._root()
-            self._shapes.append(None if root is None else shape_of(self._layout, ModuleTree(root)))
-        return self._shapes[0]
 
 
 def shape_of(layout: Layout, tree: ModuleTree) -> BlockShape | None:

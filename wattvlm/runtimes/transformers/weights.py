@@ -19,9 +19,14 @@ _EXPERT_COUNTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_n
 _EXPERTS_USED = ("num_experts_per_tok", "moe_k", "moe_topk", "num_experts_per_token")
 
 
+def holds_what_it_shows(kind: type) -> bool:
+    """Whether tensors of a class have as many elements as they show: torch's own parameters."""
+    return kind.__module__ == _PLAIN
+
+
 def size_of(parameter: Any) -> int:
     """Parameters behind a tensor; a 4-bit tensor of bitsandbytes packs two a byte and keeps the true shape aside."""
-    if type(parameter).__module__ == _PLAIN:  # asking each for what it does not have takes as long as all the rest
+    if holds_what_it_shows(class_of(parameter)):  # asking each for what it does not have takes as long as all the rest
         return int(parameter.numel())
     shape: Iterable[int] | None = getattr(getattr(parameter, "quant_state", None), "shape", None)
     if shape is None:
