@@ -12,6 +12,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,8 @@ def transformers_server() -> Iterator[RunningServer]:
     """`transformers serve` with the shipped model, in a process of its own."""
     for package in ("torch", "transformers", "uvicorn", "fastapi"):
         pytest.importorskip(package, reason=f"transformers serve needs {package}, of the extra wattvlm[engines]")
+    if version("transformers").startswith("4."):
+        pytest.skip("transformers 4's server tells no usage, and streams whatever it is asked")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -9,6 +9,7 @@ import transformers as hf
 from wattvlm.trace import DECODE, PREFILL, VISION_ENCODE
 
 NEW = {"max_new_tokens": 5, "min_new_tokens": 5, "do_sample": False}
+IS_4 = hf.__version__.startswith("4.")
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +39,8 @@ def test_a_forward_compiled_by_the_user_counts_its_prefill(llava, tiny, generate
     torch._dynamo.utils.counters.clear()
     out = llava.generate(**inputs, **NEW)
     call = watched.call()
-    assert [phase.name for phase in call.phases] == [VISION_ENCODE, PREFILL, DECODE]
+    # transformers 4 encodes inside forward, and so inside the user's graph, where nothing is seen
+    assert [phase.name for phase in call.phases] == [*([] if IS_4 else [VISION_ENCODE]), PREFILL, DECODE]
     assert (call.decode_steps, call.tokens.visual_input, call.tokens.text_input) == (4, 16, 8)
     watched.runtime.uninstall()
     assert torch.equal(out, generate(tiny("llava")))
@@ -126,6 +128,7 @@ def test_compiled_decoding_with_a_static_cache_loses_no_step(llava, tiny, watche
     assert [call.tokens.visual_input for call in watched.calls()] == [16, 16]
 
 
+@pytest.mark.skipif(IS_4, reason="transformers 4 checks features against ids in a way that no graph can hold")
 def test_a_whole_model_compiled_as_one_graph_stays_one_graph_and_counts_its_image(llava, tiny, watched):
     inputs = tiny("llava").inputs
     expected = llava(**inputs, use_cache=False).logits
@@ -138,6 +141,7 @@ def test_a_whole_model_compiled_as_one_graph_stays_one_graph_and_counts_its_imag
     assert [(call.tokens.text_input, call.tokens.visual_input) for call in calls] == [(8, 16)] * 2
 
 
+@pytest.mark.skipif(IS_4, reason="transformers 4 cuts no prompt with an image in chunks")
 def test_a_prefill_in_chunks_through_a_compiled_call_is_one_prefill(llava, tiny, watched):
     from transformers.generation.configuration_utils import CompileConfig
 
