@@ -28,8 +28,9 @@ HEAD = """\
 
 Made by `python -m docs.visual_tokens` with `wattvlm.visual_tokens`, from the entries of each model's published
 configuration that decide it (`docs/visual_tokens.json`). No weights, no image. Columns are width x height in pixels.
-The rules are held against transformers' own processors (`tests/test_visual_tokens.py`), but for Kimi-VL's and
-InternVL-Chat's, which are not part of it.
+The rules are held against transformers' own processors (`tests/test_visual_tokens.py`). Kimi-VL's and
+InternVL-Chat's are not part of it: Kimi-VL's is held against its processor's steps on real images, InternVL-Chat's
+against the library's InternVL.
 """
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from wattvlm.visual_tokens import visual_tokens
 
@@ -163,6 +164,24 @@ def test_kimi_vl_pads_each_side_to_whole_merged_patches_of_what_its_limit_leaves
     assert [int(side) for side in scaled] == [1196, 672]
     assert visual_tokens(config, processor, (1920, 1080)) == 43 * 24
     assert visual_tokens(config, {**processor, "pad_input": False}, (640, 480)) is None
+
+
+@given(st.integers(1, 9000), st.integers(1, 4000), st.sampled_from([64, 4096, 16384]))
+@settings(deadline=None, max_examples=60)
+def test_kimi_vls_images_are_the_patches_that_its_processors_steps_leave(width, height, limit):
+    """Its steps on a real image: shrink while there are too many whole patches, paste on a canvas, cut into patches."""
+    image = Image.new("1", (width, height))
+    whole = (width // 14) * (height // 14)
+    if whole > limit:
+        factor = (limit / whole) ** 0.5
+        image = image.resize((int(image.width * factor), int(image.height * factor)), Image.Resampling.NEAREST)
+    canvas = Image.new("1", (image.width + -image.width % 28, image.height + -image.height % 28))
+    canvas.paste(image, (0, 0))
+    patches = np.asarray(canvas).reshape(canvas.height // 14, 14, canvas.width // 14, 14).shape
+    too_long = patches[0] >= 512 or patches[2] >= 512
+    processor = {"patch_size": 14, "in_token_limit": limit, "merge_kernel_size": [2, 2], "pad_input": True}
+    found = visual_tokens({"model_type": "kimi_vl"}, processor, (width, height))
+    assert found == (None if too_long else patches[0] * patches[2] // 4)
 
 
 def test_internvls_own_files_say_the_same_as_the_librarys():

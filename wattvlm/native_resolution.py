@@ -84,6 +84,10 @@ def padded(config: Settings, processor: Settings, size: Size | None) -> int | No
     return columns * rows
 
 
+_LONGEST_SIDE = 512
+"""Patches a side for which Kimi-VL's processor raises: MoonViT has no positions for them."""
+
+
 def rescaled(config: Settings, processor: Settings, size: Size | None) -> int | None:
     """Kimi-VL: scaled down into a number of patches, each side padded to whole merged patches."""
     if size is None or not processor.get("pad_input"):
@@ -93,7 +97,7 @@ def rescaled(config: Settings, processor: Settings, size: Size | None) -> int | 
     patches = (size[0] // patch) * (size[1] // patch)
     scale = sqrt(limit / patches) if patches > limit else 1.0
     columns, rows = (ceil(int(side * scale) / (patch * merged)) for side in size)
-    return columns * rows
+    return None if max(columns, rows) * merged >= _LONGEST_SIDE else columns * rows
 
 
 def side_of(length: Any) -> int:
