@@ -26,7 +26,7 @@ TEXT = [5, 6, 7, 8, 9, 10, 11]
 class Truth:
     """What one call must be seen as, by the model's own arithmetic; None is a count that nobody can know.
 
-    how: part of what the report must say of how it counted visual tokens.
+    how: part of what the report must say of how it counted visual tokens. prefills: forward passes of the prompt.
     """
 
     text: int | None
@@ -40,6 +40,7 @@ class Truth:
     prompts: int = 1
     fusion: str = "late"
     phases: tuple[str, ...] = (VISION_ENCODE, PREFILL, DECODE)
+    prefills: int = 1
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ deepseek-ai/DeepSeek-VL2 deepseek_vl2/models/modeling_deepseek_vl_v2.py, inferen
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -133,6 +134,20 @@ class DeepseekVLV2ForCausalLM(hf.PreTrainedModel, hf.GenerationMixin):
         joined = torch.cat([overview, self.view_seperator[None], tile])
         return embeds.masked_scatter(images_seq_mask.unsqueeze(-1), joined)
 
+    def incremental_prefilling(self, input_ids, attention_mask, images, images_seq_mask, chunk_size=1024):
+        """The prompt but its last position, in chunks; the cache goes to the host and back between two of them."""
+        embeds = self.prepare_inputs_embeds(input_ids, images, images_seq_mask)
+        length = embeds.shape[1] - 1
+        cache = None
+        for start in range(0, length, chunk_size):
+            end = min(start + chunk_size, length)
+            mask = attention_mask[:, :end]
+            out = self.forward(
+                inputs_embeds=embeds[:, start:end], attention_mask=mask, past_key_values=cache, use_cache=True
+            )
+            cache = copied(out.past_key_values)
+        return embeds, cache
+
     def forward(
         self, input_ids=None, attention_mask=None, inputs_embeds=None, images=None, images_seq_mask=None,
         past_key_values=None, use_cache=None, **kwargs,
@@ -150,6 +165,12 @@ class DeepseekVLV2ForCausalLM(hf.PreTrainedModel, hf.GenerationMixin):
         return {**given, "input_ids": input_ids[:, -1:]}
 
 
+def copied(cache: Any) -> Any:
+    """Another cache of the same keys and values, as after the way to another device."""
+    layers = [(each.keys.clone(), each.values.clone()) for each in cache.layers]
+    return hf.DynamicCache(layers)
+
+
 V2_VISUAL = (4 * 5) + 1 + (4 * 5)
 
 
@@ -165,6 +186,17 @@ def ask2(model: Any) -> Any:
     embeds = model.prepare_inputs_embeds(prompt, **given)
     mask = torch.ones_like(prompt)
     return model.generate(inputs_embeds=embeds, input_ids=prompt, attention_mask=mask, **given, **GREEDY)
+
+
+def ask2_in_chunks(model: Any, chunk_size: int) -> Any:
+    """As its inference.py with --chunk_size."""
+    prompt = ids(2, 5, *[IMAGE_ID] * V2_VISUAL, 6, 7, 8)
+    given = {"images": pixels(1, 2, 3, 32, 32), "images_seq_mask": prompt == IMAGE_ID}
+    mask = torch.ones_like(prompt)
+    embeds, cache = model.incremental_prefilling(prompt, mask, chunk_size=chunk_size, **given)
+    return model.generate(
+        inputs_embeds=embeds, input_ids=prompt, attention_mask=mask, past_key_values=cache, **given, **GREEDY
+    )
 
 
 SOURCE = "deepseek-ai/DeepSeek-VL deepseek_vl/models/modeling_vlm.py"
@@ -187,5 +219,17 @@ CASES = [
         deepseek2,
         ask2,
         Truth(5, V2_VISUAL, 2 * 16, "token id 112 in unbroken runs", images=1),
+    ),
+    *(
+        Case(
+            f"DeepSeek-VL2, prefilled in chunks of {chunk_size}",
+            "deepseek-ai/DeepSeek-VL2 deepseek_vl2/models/modeling_deepseek_vl_v2.py, inference.py",
+            "incremental_prefilling by the user: all positions but the last in forward passes of their own; then "
+            "generate with their cache",
+            deepseek2,
+            partial(ask2_in_chunks, chunk_size=chunk_size),
+            Truth(5, V2_VISUAL, 2 * 16, "token id 112 in unbroken runs", images=1, prefills=prefills),
+        )
+        for chunk_size, prefills in ((16, 4), (44, 3), (1024, 2))
     ),
 ]  # fmt: skip

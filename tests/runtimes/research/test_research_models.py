@@ -14,7 +14,7 @@ from torch import nn
 from tests.runtimes.research.cases import Case, built
 from wattvlm.assembly import assemble
 from wattvlm.runtimes.transformers.runtime import TransformersRuntime
-from wattvlm.trace import DECODE, Mark
+from wattvlm.trace import DECODE, PREFILL, Mark
 
 HERE = Path(__file__).parent
 CASES: list[Case] = [
@@ -102,9 +102,9 @@ def test_it_is_one_call_with_its_phases_in_order(case, seen):
     assert call.ended == "returned"
     if DECODE in case.truth.phases:
         assert call.first_token_ns == call.phase(DECODE).spans[0].start_ns
-    assert [len(phase.spans) for phase in call.phases if phase.name != case.truth.phases[0]] == [1] * (
-        len(case.truth.phases) - 1
-    )
+    lengths = {phase.name: len(phase.spans) for phase in call.phases if phase.name != case.truth.phases[0]}
+    expected = {name: case.truth.prefills if name == PREFILL else 1 for name in case.truth.phases[1:]}
+    assert lengths == expected
 
 
 @by_name

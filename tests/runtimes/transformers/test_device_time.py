@@ -161,3 +161,24 @@ def test_work_that_ends_after_the_block_is_marked_when_it_has_ended(tiny, genera
     assert {mark.device for mark in marks} == {"host", "cuda:0"}
     (call,) = assemble(marks).calls
     assert (call.tokens.visual_input, call.tokens.output) == (16, 5)
+
+
+def test_pieces_of_a_prompt_have_spans_on_the_device_that_do_not_overlap(tiny):
+    model, machine = tiny("llama"), Machine()
+    marks: list[Mark] = []
+    runtime = TransformersRuntime(lambda device: StreamTimes("cuda:0", machine.new_event, machine.monotonic_ns))
+    embeddings = model.model.get_input_embeddings()(model.inputs["input_ids"])
+    runtime.install(marks.append)
+    cache = None
+    for start in (0, 3, 6):
+        out = model.model(inputs_embeds=embeddings[:, start : start + 3], past_key_values=cache, use_cache=True)
+        cache = out.past_key_values
+    runtime.settle()
+    runtime.uninstall()
+    (call,) = assemble(marks).calls
+    phase = call.phase(PREFILL)
+    assert phase is not None
+    spans = [span for span in phase.spans if span.device == "cuda:0"]
+    edges = [edge for span in spans for edge in (span.start_ns, span.end_ns)]
+    assert len(spans) == 3
+    assert edges == sorted(edges)

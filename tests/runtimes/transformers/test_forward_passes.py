@@ -160,3 +160,18 @@ def test_an_image_that_a_cache_holds_is_not_encoded_again(tiny, generate, watche
     assert second.tokens.cached_input == known == 24 + 4
     assert (second.tokens.text_input, second.tokens.visual_input) == (8 + 5 + 3, 16)
     assert second.tokens.output == 3
+
+
+def test_pieces_of_a_prompt_by_embeddings_are_one_prefill_of_a_loop_written_by_hand(tiny, watched):
+    model = tiny("llama")
+    embeddings = model.model.get_input_embeddings()(model.inputs["input_ids"])
+    cache = None
+    for start in (0, 3, 6):
+        out = model.model(inputs_embeds=embeddings[:, start : start + 3], past_key_values=cache, use_cache=True)
+        cache = out.past_key_values
+    for _ in range(2):
+        token = out.logits[:, -1:].argmax(-1)
+        out = model.model(input_ids=token, past_key_values=cache, use_cache=True)
+    call = watched.call()
+    assert [(phase.name, len(phase.spans)) for phase in call.phases] == [(PREFILL, 3), (DECODE, 1)]
+    assert (call.decode_steps, call.tokens.output) == (2, 3)

@@ -46,9 +46,20 @@ def forward_names(model: Any) -> tuple[str, ...]:
 
 def cached_length(given: Mapping[str, Any]) -> int:
     """Positions already in the cache that the caller gives; a cache that would have to ask the device is not asked."""
-    length_of = getattr(given.get("past_key_values"), "get_seq_length", None)
+    cache = given.get("past_key_values")
+    length_of = getattr(cache, "get_seq_length", None)
+    if length_of is None:
+        keys = first_tensor(cache)  # tuples of (prompts, heads, positions, width)
+        return int(keys.shape[2]) if is_tensor(keys) and len(keys.shape) == 4 else 0
     length = length_of() if callable(length_of) else 0
     return length if isinstance(length, int) else 0
+
+
+def first_tensor(cache: Any) -> Any:
+    """What tells one cache from another: the object itself, or the first tensor in nested tuples."""
+    while is_sequence(cache) and cache:
+        cache = cache[0]
+    return cache
 
 
 def prompt_length(model: Any, given: Mapping[str, Any]) -> int:

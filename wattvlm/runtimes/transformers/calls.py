@@ -26,6 +26,7 @@ monotonic_ns = time.monotonic_ns
 class ObservedCall:
     """What one call has shown so far. Times are host ns; `stream` keeps the device's own beside them.
 
+    prefilled: positions that earlier forward passes of the call computed, of a prompt that the user cuts into pieces.
     The order of events: vision parts run (before or inside the model's forward), the language model's first block
     sees the prompt, the first logits are ready, steps follow, the call ends. Each may be missing.
     """
@@ -70,6 +71,8 @@ class ObservedCall:
     first_forward_ended_ns: int | None = None
     language_started_ns: int | None = None
     prefill_ns: int | None = None
+    prefill_pauses = False
+    prefilled = 0
     first_logits_ns: int | None = None
     progress_ns = 0
 
@@ -136,6 +139,11 @@ class ObservedCall:
         """Ids enter the token embedding, perhaps in pieces; until the language model has begun they are the prompt."""
         if self.language_started_ns is None and not self.aside:
             self.embedded.append(ids)
+
+    @property
+    def has_embedded(self) -> bool | None:
+        """Whether ids went through the token embedding; None where that is not watched."""
+        return bool(self.embedded) if self.known.token_embedding is not None and self.hooks else None
 
     def part_starts(self, encodes: bool) -> None:
         """A module of the vision side begins; those that run after the language model has begun are not prefill's."""
@@ -243,14 +251,15 @@ class ObservedCall:
         self.forward_depth += 1
         if self.first_forward_ns is None:
             self.first_forward_ns = monotonic_ns()
-            if self.stream is not None:
+            if self.stream is not None and not self.prefilled:
                 self.stream.record("forward_start")
         if self.first_logits_ns is not None:
             return
+        self.prefill_goes_on()
         if ids_shape is not None:
             if self.prompts and ids_shape[0] % self.prompts == 0:
                 self.expansion = max(1, ids_shape[0] // self.prompts)
-            self.ids_length = (self.ids_length or 0) + ids_shape[1]
+            self.ids_length = (self.ids_length or self.prefilled) + ids_shape[1]
         if given_rows is not None:
             self.given_rows = (self.given_rows or 0) + given_rows // self.expansion
             self.given_images = None if images is None else (self.given_images or 0) + images // self.expansion
@@ -320,6 +329,21 @@ class ObservedCall:
         self.close_vision()
         self.mark("phase_start", self.prefill_ns, PREFILL)
 
+    def pause_prefill(self, now_ns: int) -> None:
+        """A piece of the prompt is done, and another may follow."""
+        self.mark("phase_end", now_ns, PREFILL)
+        self.prefill_pauses = True
+
+    def prefill_goes_on(self) -> None:
+        """Another piece of the prompt begins, if one was done; its device's part that is told already stays told."""
+        if not self.prefill_pauses:
+            return
+        self.prefill_pauses = False
+        self.mark("phase_start", monotonic_ns(), PREFILL)
+        if self.stream is not None and PREFILL in self.device_phases_marked:
+            self.device_phases_marked -= {PREFILL}
+            self.stream.record("forward_start")
+
     def close_vision(self) -> None:
         if self.vision_is_open and self.vision_ended_ns is not None:
             self.vision_is_open = False
@@ -334,6 +358,7 @@ class ObservedCall:
         if not self.block_steps:
             self.unhook()
         self.mark_prefill()
+        self.prefill_goes_on()
         self.mark("phase_end", now_ns, PREFILL)
         self.mark("first_token", now_ns)
         self.mark("phase_start", now_ns, DECODE)

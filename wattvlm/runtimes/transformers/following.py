@@ -29,7 +29,7 @@ def run_module(call: ObservedCall, method: Method, module: Any, args: Any, kwarg
         forward_starts(call, args, kwargs, on_fault)
     try:
         if key == known.language_id:
-            return _run_language_model(call, method, module, args, kwargs, on_fault)
+            return run_language_model(call, method, module, args, kwargs, on_fault)
         return method(module, *args, **kwargs)
     finally:
         if is_outermost:
@@ -70,7 +70,7 @@ def _run_part(
     return result
 
 
-def _run_language_model(
+def run_language_model(
     call: ObservedCall, method: Method, module: Any, args: Any, kwargs: Any, on_fault: OnFault
 ) -> Any:
     """Positions go in and positions come out, fewer if some were pruned on the way."""

@@ -1,4 +1,9 @@
-"""Decoding loops written by hand: each forward pass with the cache of the one before belongs to the same call."""
+"""Loops written by hand: each forward pass with the cache of the one before belongs to the same call.
+
+A pass is a decode step, or a further piece of the prompt: by embeddings of several positions, or of one that nothing
+was embedded for, since a step embeds the token before it. DeepSeek-VL2's incremental_prefilling runs such pieces, then
+its generate goes on with their cache. A cache that was copied on the way is known by its length.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +13,24 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import ref
 
+from wattvlm.runtimes.transformers.arguments import cached_length, first_tensor, without_contents
 from wattvlm.runtimes.transformers.calls import PROGRESS_PERIOD_NS, RUNTIME_NAME, STEPS, ObservedCall, monotonic_ns
-from wattvlm.runtimes.transformers.loose import is_sequence, mapping_of
+from wattvlm.runtimes.transformers.loose import is_tensor, mapping_of
 from wattvlm.trace import DECODE
 
 AddCall = Callable[[ObservedCall], None]
 
 _HOW_OUTPUT = "forward passes of a hand-written loop, one token a prompt each"
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """What a call by embeddings was given, to count its prompt again when it has grown."""
+
+    root: ref[Any]
+    given: Mapping[str, Any]
+    ids: Any
+    embedded: list[Any]
 
 
 @dataclass(slots=True)
@@ -25,8 +41,24 @@ class _Loop:
     model: ref[Any]
     cache: ref[Any] | None
     ended_ns: int
+    given: _Given | None = None
+    is_prefilling: bool = False
     is_decoding: bool = False
     decode_is_open: bool = False
+
+    @property
+    def positions(self) -> int:
+        """Positions of the prompt that are computed; 0 where they are not known."""
+        lengths = self.call.first_lengths
+        return self.call.cached_length + sum(lengths) if lengths else 0
+
+    def hand_back(self) -> bool:
+        """Give the call what it was given; False where its model is gone."""
+        if self.given is None or (root := self.given.root()) is None:
+            return False
+        self.call.model, self.call.given = root, self.given.given
+        self.call.ids, self.call.embedded = self.given.ids, self.given.embedded
+        return True
 
 
 class OpenLoops:
@@ -36,13 +68,19 @@ class OpenLoops:
         self._lock = threading.Lock()
         self._by_lane: dict[int, _Loop] = {}
 
-    def resume(self, model: Any, kwargs: Mapping[str, Any]) -> ObservedCall | None:
-        """The call that this forward pass goes on with, or None for a call of its own."""
+    def resume(self, model: Any, kwargs: Mapping[str, Any], was_embedded: bool | None = None) -> ObservedCall | None:
+        """The call that this forward pass goes on with, or None for a call of its own.
+
+        was_embedded: whether ids were embedded since the pass before; None is not known.
+        """
         loop = self._by_lane.get(threading.get_ident())
         cache = kwargs.get("past_key_values")
         if loop is None or cache is None or loop.model() is not model:
             return None
-        if loop.cache is None or loop.cache() is not _trackable(cache):
+        if _is_piece(loop, kwargs, was_embedded):
+            loop.is_prefilling = loop.hand_back()
+            return loop.call if loop.is_prefilling else None
+        if loop.cache is None or loop.cache() is not first_tensor(cache):
             return None
         if not loop.is_decoding:
             loop.is_decoding = True
@@ -51,6 +89,23 @@ class OpenLoops:
             loop.call.mark("phase_start", loop.ended_ns, DECODE)
         loop.decode_is_open = True
         return loop.call
+
+    def prefilled(
+        self, model: Any, given: Mapping[str, Any], on_path: Callable[[Any], frozenset[int]]
+    ) -> ObservedCall | None:
+        """The call whose pieces of a prompt are in the cache that a generate of `model` begins with.
+
+        on_path: ids of the modules of a model that hold its language model.
+        """
+        loop = self._by_lane.get(threading.get_ident())
+        if loop is None or loop.is_decoding or loop.given is None or not loop.positions:
+            return None
+        own = loop.model()
+        if own is None or cached_length(given) != loop.positions or not (own is model or id(own) in on_path(model)):
+            return None
+        del self._by_lane[loop.call.lane]
+        loop.call.prefilled = loop.positions
+        return loop.call if loop.hand_back() else None
 
     def step_ends(self, call: ObservedCall, model: Any, result: Any, add: AddCall) -> None:
         """A bare forward pass of `call` has returned."""
@@ -64,15 +119,21 @@ class OpenLoops:
             loop.cache = cache or loop.cache
             if call.stream is not None:
                 call.stream.record("end")
+            if loop.is_prefilling:
+                _piece_ends(loop, now_ns)
+                add(call)
+                return
             if now_ns - call.progress_ns > PROGRESS_PERIOD_NS:
                 call.progress_ns = now_ns
                 _mark_so_far(loop)
             return
         call.end("returned", now_ns)
+        given = None if cache is None else _given_by_embeddings(call)
         add(call)
         if cache is not None:
+            call.prefill_pauses = call.prefill_ns is not None and call.first_logits_ns is None
             with self._lock:
-                self._by_lane[lane] = _Loop(call, ref(model), cache, now_ns)
+                self._by_lane[lane] = _Loop(call, ref(model), cache, now_ns, given)
 
     def drop(self, call: ObservedCall) -> None:
         """The call was broken off, which ends its loop too."""
@@ -119,16 +180,36 @@ def _mark_so_far(loop: _Loop) -> None:
     call.mark("call_end", loop.ended_ns, RUNTIME_NAME, text="returned")
 
 
-def _trackable(cache: Any) -> Any:
-    """What tells one cache from another: the object itself, or the first tensor in nested tuples."""
-    while is_sequence(cache) and cache:
-        cache = cache[0]
-    return cache
+def _given_by_embeddings(call: ObservedCall) -> _Given | None:
+    if call.model is None or not is_tensor(call.given.get("inputs_embeds")):
+        return None
+    return _Given(ref(call.model), without_contents(call.given), call.ids, call.embedded)
+
+
+def _is_piece(loop: _Loop, kwargs: Mapping[str, Any], was_embedded: bool | None) -> bool:
+    """Whether a pass with these arguments computes more of the prompt."""
+    embeddings = kwargs.get("inputs_embeds")
+    if loop.given is None or loop.is_decoding or not is_tensor(embeddings):
+        return False
+    cache = kwargs.get("past_key_values")
+    is_same = loop.cache is not None and loop.cache() is first_tensor(cache)
+    if not is_same and not 0 < loop.positions == cached_length(kwargs):
+        return False
+    return embeddings.shape[-2] > 1 if was_embedded is None else not was_embedded
+
+
+def _piece_ends(loop: _Loop, now_ns: int) -> None:
+    call = loop.call
+    loop.is_prefilling = False
+    call.forwards -= 1  # no step of decoding
+    call.prompt_counted = False
+    call.pause_prefill(now_ns)
+    call.mark("call_end", now_ns, RUNTIME_NAME, text="returned")
 
 
 def _reference(cache: Any) -> ref[Any] | None:
     """A weak reference, so that the program's cache lives no longer because it was metered."""
-    tracked = _trackable(cache)
+    tracked = first_tensor(cache)
     try:
         return None if tracked is None else ref(tracked)
     except TypeError:

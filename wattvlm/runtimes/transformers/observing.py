@@ -18,7 +18,7 @@ from wattvlm.runtimes.transformers.calls import RUNTIME_NAME, ObservedCall, mono
 from wattvlm.runtimes.transformers.closing import write_prompt_counts
 from wattvlm.runtimes.transformers.device_time import StreamTimes, cuda_stream_times
 from wattvlm.runtimes.transformers.entries import IS_ENTRY, among_globals_of
-from wattvlm.runtimes.transformers.following import forward_starts, run_module
+from wattvlm.runtimes.transformers.following import forward_starts, run_language_model, run_module
 from wattvlm.runtimes.transformers.hooks import current_call, watch_modules
 from wattvlm.runtimes.transformers.inputs import prompts, token_ids
 from wattvlm.runtimes.transformers.loops import OpenLoops
@@ -179,7 +179,7 @@ class Observer:
             ids = token_ids(given)
             call.go_on(given, ids, prompts(given, ids))
             call.is_bare = is_bare
-            call.cached_length = cached_length(given)
+            call.cached_length = 0 if call.prefilled else cached_length(given)
             self._watch(call, model)
         except Exception as error:
             self.fault(call, error)
@@ -190,7 +190,8 @@ class Observer:
 
     def _waiting_for(self, model: Any, given: Mapping[str, Any], outer: ObservedCall | None) -> ObservedCall | None:
         if outer is None or not outer.is_announced:
-            call = self._suspended.followed_by(model, given, self._path_of_suspended())
+            call = self._loops.prefilled(model, given, lambda root: self._models.recall(root)[0].on_path)
+            call = call or self._suspended.followed_by(model, given, self._path_of_suspended())
             if call is not None:
                 self._pending.withdraw(call)
                 return call
@@ -349,7 +350,9 @@ class Observer:
 
     def _bare_call(self, method: Method, model: Any, args: Any, kwargs: Any) -> Any:
         outer = current_call.get()
-        loop = self._loops.resume(model, kwargs)
+        loop = self._loops.resume(model, kwargs, None if outer is None else outer.has_embedded)
+        if loop is not None:
+            self._pending.withdraw(loop)
         names = forward_names(model) if args else ()
         call = loop or self._begin(model, names, args, kwargs, outer, is_bare=True)
         if call is None:
@@ -358,7 +361,10 @@ class Observer:
         token = current_call.set(call)
         forward_starts(call, args, kwargs, self.fault)
         try:
-            result = method(model, *args, **kwargs)
+            if id(model) == call.known.language_id:
+                result = run_language_model(call, method, model, args, kwargs, self.fault)
+            else:
+                result = method(model, *args, **kwargs)
         except BaseException as error:
             current_call.reset(token)
             self._loops.drop(call)
