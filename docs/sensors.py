@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
+from wattvlm.probes._rapl_socket import can_be_used
 from wattvlm.probes.amdsmi import AmdSmiProbe
 from wattvlm.probes.apple import AppleProbe
 from wattvlm.probes.cray import CrayProbe
@@ -23,6 +26,8 @@ from wattvlm.probes.jetson import JetsonProbe
 from wattvlm.probes.nvml import NvmlProbe
 from wattvlm.probes.perf_rapl import PerfRaplProbe
 from wattvlm.probes.rapl import RaplProbe
+from wattvlm.probes.rapl_service import RaplServiceProbe
+from wattvlm.rapl_service import RaplService, listening
 from wattvlm.sensing import Channel, Probe
 from wattvlm.testing.machine import FakeClock
 from wattvlm.testing.sysfs import (
@@ -127,13 +132,29 @@ def _nvml(_folder: Path) -> Probe:
 
 def _rapl(folder: Path) -> Probe:
     package = PowercapPackage(parts=("core", "uncore", "dram"))
-    return RaplProbe(powercap_tree(folder / "powercap", [package], psys=True).root, host_root=folder / "host")
+    root = powercap_tree(folder / "powercap", [package], psys=True).root
+    return RaplProbe(root, host_root=folder / "host", service=None)
 
 
 def _perf_rapl(folder: Path) -> Probe:
     tree = perf_tree(folder, events=("pkg", "cores", "gpu", "ram", "psys"))
     counters = VirtualCounters()
     return PerfRaplProbe(tree.root / "pmu", powercap_roots=(), cpus=tree.root / "cpus", counters=counters)
+
+
+def _rapl_service(folder: Path) -> Probe:
+    """The sensor beside a service, which ends when its folder is removed."""
+    path = folder / "rapl.sock"
+
+    def serve() -> None:
+        with listening(path, None) as listener, closing(RaplService(_rapl(folder), listener)) as service:
+            service.open()
+            service.serve_until(lambda: not path.exists())
+
+    threading.Thread(target=serve).start()
+    while not can_be_used(path):
+        time.sleep(0.01)
+    return RaplServiceProbe(path, powercap_roots=())
 
 
 def _amdsmi(folder: Path) -> Probe:
@@ -177,6 +198,7 @@ ENTRIES: Sequence[Entry] = (
         "CAP_PERFMON, or perf_event_paranoid at most 0",
         _perf_rapl,
     ),
+    Entry("rapl_service", "RAPL through a service of root", "the socket's group", _rapl_service),
     Entry("grace", "NVIDIA Grace (ACPI power meters)", "any user (assumed)", _grace),
     Entry("jetson", "NVIDIA Jetson (INA3221 rails)", "any user (assumed)", _jetson),
     Entry("apple", "Apple silicon (`pip install zeus-apple-silicon`)", "any user", _apple),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -67,6 +68,18 @@ def find_zones(root: Path, cpuinfo: Path) -> list[Zone]:
     product = _cpu_name(cpuinfo)
     zones = [_zone(root, folders[number], name, names, product) for number, name in sorted(names.items(), key=_order)]
     return [zone for zone in zones if zone is not None]
+
+
+def can_be_read(roots: Iterable[Path], cpuinfo: Path, opener: Callable[[Path, int], int] = os.open) -> bool:
+    """This user may read at least one counter below one of these powercap folders."""
+    for root in roots:
+        for zone in find_zones(root, cpuinfo):
+            try:
+                os.close(opener(zone.counter, os.O_RDONLY))
+            except OSError:
+                continue
+            return True
+    return False
 
 
 def _order(item: tuple[str, str]) -> tuple[int, ...]:

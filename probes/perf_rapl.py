@@ -14,7 +14,8 @@ from pathlib import Path
 from wattvlm.clock import Clock, SystemClock
 from wattvlm.errors import ProbeLost, ProbeRetry
 from wattvlm.probes._perf_event import Counters, PerfCounters
-from wattvlm.probes._rapl_zones import find_zones
+from wattvlm.probes._rapl_socket import SOCKET, can_be_used
+from wattvlm.probes._rapl_zones import can_be_read
 from wattvlm.probes._sysfs import number_of, text_of
 from wattvlm.sensing import Absence, Channel, Domain, EnergyReading, Sensors
 from wattvlm.units import NS_PER_MS
@@ -61,6 +62,7 @@ class PerfRaplProbe:
 
     root: the PMU's folder. powercap_roots: folders in which a readable counter makes this probe see nothing.
     cpus: the folder of the CPUs' topology. counters: opens and reads perf counters. opener: tries a powercap counter.
+    service: the socket of a service whose powercap readings are taken instead.
     """
 
     domain: Domain = "cpu"
@@ -74,6 +76,7 @@ class PerfRaplProbe:
         cpuinfo: Path = Path("/proc/cpuinfo"),
         counters: Counters | None = None,
         opener: Callable[[Path, int], int] = os.open,
+        service: Path | None = SOCKET,
     ) -> None:
         self._root = root
         self._clock: Clock = clock or SystemClock()
@@ -82,6 +85,7 @@ class PerfRaplProbe:
         self._cpuinfo = cpuinfo
         self._counters: Counters = counters or PerfCounters()
         self._opener = opener
+        self._service = service
         self._open: dict[str, _Open] = {}
 
     def open(self) -> Sensors:
@@ -108,14 +112,10 @@ class PerfRaplProbe:
         return Sensors(tuple(channels), _absent(errors))
 
     def _powercap_can_be_read(self) -> bool:
-        for root in self._powercap_roots:
-            for zone in find_zones(root, self._cpuinfo):
-                try:
-                    os.close(self._opener(zone.counter, os.O_RDONLY))
-                except OSError:
-                    continue
-                return True
-        return False
+        """By this user, or by the service that reads it for this user."""
+        if can_be_read(self._powercap_roots, self._cpuinfo, self._opener):
+            return True
+        return self._service is not None and can_be_used(self._service)
 
     def _event(self, event: str) -> tuple[int | None, float | None]:
         """The number of an event, and the joules of one count."""

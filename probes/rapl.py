@@ -12,6 +12,7 @@ from pathlib import Path
 
 from wattvlm.clock import Clock, SystemClock
 from wattvlm.errors import ProbeLost, ProbeRetry, ProbeUnavailable
+from wattvlm.probes._rapl_socket import SOCKET, can_be_used
 from wattvlm.probes._rapl_zones import Zone, find_zones
 from wattvlm.sensing import Absence, Channel, Domain, EnergyReading, Sensors
 from wattvlm.units import J_PER_MICROJOULE
@@ -27,7 +28,8 @@ class RaplProbe:
     """All RAPL zones of this machine: package, core, uncore, dram and psys.
 
     root, host_root: powercap folders, the second read where the first has no zone. cpuinfo: where the CPU's name is.
-    opener: opens a zone's counter; gives a file descriptor.
+    opener: opens a zone's counter; gives a file descriptor. service: the socket of a service that may read what this
+    user may not (`rapl_service.py`): where it does, nothing is absent.
     """
 
     domain: Domain = "cpu"
@@ -39,11 +41,13 @@ class RaplProbe:
         host_root: Path = HOST_ROOT,
         cpuinfo: Path = Path("/proc/cpuinfo"),
         opener: Callable[[Path, int], int] = os.open,
+        service: Path | None = SOCKET,
     ) -> None:
         self._roots = (root, host_root)
         self._clock: Clock = clock or SystemClock()
         self._cpuinfo = cpuinfo
         self._opener = opener
+        self._service = service
         self._descriptors: dict[str, int] = {}
 
     def open(self) -> Sensors:
@@ -51,6 +55,8 @@ class RaplProbe:
         self.close()
         zones = next((zones for root in self._roots if (zones := find_zones(root, self._cpuinfo))), None)
         if zones is None:
+            if self._is_served():
+                return Sensors(())
             raise self._no_zones()
         denied: list[Zone] = []
         broken: list[tuple[Zone, OSError]] = []
@@ -61,6 +67,8 @@ class RaplProbe:
                 denied.append(zone)
             except OSError as error:
                 broken.append((zone, error))
+        if denied and not self._descriptors and self._is_served():
+            denied = []
         absent = [*_denied(denied), *(_broken(zone, error) for zone, error in broken)]
         read = [zone for zone in zones if zone.channel.name in self._descriptors]
         absent += [_no_wrap(zone) for zone in read if zone.channel.wraps_at_j is None]
@@ -69,6 +77,9 @@ class RaplProbe:
         names = frozenset(self._descriptors)
         facts = {f"{zone.channel.name} limit_w": f"{zone.limit_w:g}" for zone in read if zone.limit_w is not None}
         return Sensors(tuple(zone.channel_among(names) for zone in read), tuple(absent), facts)
+
+    def _is_served(self) -> bool:
+        return self._service is not None and can_be_used(self._service)
 
     def _no_zones(self) -> ProbeUnavailable:
         root, host_root = self._roots
@@ -114,7 +125,8 @@ class RaplProbe:
 _LET_ALL_READ = (
     f"sudo chmod a+r {ROOT}/intel-rapl:*/energy_uj; to keep it after a reboot: "
     """echo 'SUBSYSTEM=="powercap", ACTION=="add", RUN+="/bin/chmod a+r /sys%p/energy_uj"' """
-    "| sudo tee /etc/udev/rules.d/99-rapl.rules; for a container, on its host"
+    "| sudo tee /etc/udev/rules.d/99-rapl.rules; or let a service of root read it for a group: sudo wattvlm serve-rapl "
+    "--group wattvlm; for a container, on its host"
 )
 
 

@@ -28,7 +28,7 @@ def test_every_command_stands_in_the_table(name: str) -> None:
 
 
 def test_every_command_that_the_page_names_is_there() -> None:
-    assert set(re.findall(r"wattvlm ([a-z]+)\b", PAGE)) - {"itself"} <= set(COMMANDS)
+    assert set(re.findall(r"wattvlm ([a-z]+(?:-[a-z]+)?)\b", PAGE)) - {"itself"} <= set(COMMANDS)
 
 
 @pytest.mark.parametrize("name", ["run", "watch"])

@@ -25,6 +25,7 @@ SIGNS = {
     "grace": ("/sys/class/hwmon", "/sys/bus/acpi"),
     "intel_gpu": ("/sys/class/hwmon",),
     "jetson": ("/sys/bus/i2c",),
+    "rapl_service": ("/run/wattvlm",),
     "perf_rapl": ("/sys/bus/event_source/devices/power",),
 }
 """Without any of these paths there cannot be such a device; with one there may."""

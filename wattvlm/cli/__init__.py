@@ -1,6 +1,6 @@
 """The command line: one module a command, found by itself and imported only when it is used.
 
-A command's name is its module's name and its help is its function's docstring.
+A command's name is its module's name, with dashes, and its help is its function's docstring.
 Exit codes: 0 fine, 1 regression, 2 usage, 3 could not measure.
 """
 
@@ -17,12 +17,14 @@ COULD_NOT_MEASURE = 3
 
 class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(entry.name for entry in pkgutil.iter_modules(__path__) if not entry.name.startswith("_"))
+        return sorted(
+            entry.name.replace("_", "-") for entry in pkgutil.iter_modules(__path__) if not entry.name.startswith("_")
+        )
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.list_commands(ctx):
             return None
-        command = importlib.import_module(f"{__name__}.{cmd_name}").command
+        command = importlib.import_module(f"{__name__}.{cmd_name.replace('-', '_')}").command
         assert isinstance(command, click.Command)
         return command
 
