@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from itertools import product
 
-from wattvlm.units import NS_PER_S
+from wattvlm.sweep import Setting
+from wattvlm.units import HZ_PER_MHZ, NS_PER_S
 
 AUTOMATIC = ""
 """A dtype or device that is chosen for the machine: bfloat16 on a GPU and float32 on a CPU, and cuda where it is."""
@@ -20,7 +21,8 @@ _UNFIT = re.compile(r"[^A-Za-z0-9.+-]+")
 class Cell:
     """One place of the matrix: a model asked with so many images of one size, in batches, for answers of one length.
 
-    resolution: width and height of the images in pixels; None for the model's own.
+    resolution: width and height of the images in pixels; None for the model's own. power_limit_w, core_clock_hz: what
+    the GPU is set to meanwhile; None for as it is.
     """
 
     model: str
@@ -30,6 +32,13 @@ class Cell:
     output_tokens: int = 32
     dtype: str = AUTOMATIC
     device: str = AUTOMATIC
+    power_limit_w: float | None = None
+    core_clock_hz: float | None = None
+
+    @property
+    def setting(self) -> Setting:
+        """What the GPU is set to."""
+        return Setting(self.power_limit_w, self.core_clock_hz)
 
     @property
     def name(self) -> str:
@@ -37,8 +46,17 @@ class Cell:
         model = _UNFIT.sub("-", self.model.rstrip("/").rsplit("/", 1)[-1]).strip("-.") or "model"
         size = "" if self.resolution is None else f"x{self.resolution[0]}x{self.resolution[1]}"
         parts = [model, f"{self.images}{size}", f"batch{self.batch_size}", f"out{self.output_tokens}",
-                 self.dtype, _UNFIT.sub("-", self.device)]  # fmt: skip
+                 self.dtype, _UNFIT.sub("-", self.device), *self._setting_words()]  # fmt: skip
         return "_".join(part for part in parts if part)
+
+    @property
+    def without_setting(self) -> Cell:
+        """The same on a GPU as it is: cells that have it in common are one sweep."""
+        return replace(self, power_limit_w=None, core_clock_hz=None)
+
+    def _setting_words(self) -> tuple[str, str]:
+        limit = "" if self.power_limit_w is None else f"limit{self.power_limit_w:g}W"
+        return limit, "" if self.core_clock_hz is None else f"clock{self.core_clock_hz / HZ_PER_MHZ:g}MHz"
 
     @property
     def loading(self) -> tuple[str, str, str]:
@@ -53,6 +71,7 @@ class Design:
     models: "shipped", a folder, or a hub id; with random_weights a name of `bench.configs` or a config.json.
     until_fraction: each phase is repeated until the half-width of its 95 % interval is this part of its joules, where
     repeating can bring it there. fewest_calls, most_calls: of each cell. limit_ns: of all cells together.
+    power_limits_w, core_clocks_hz: what the GPU is set to, each an axis of the matrix; it is left as it is without.
     cool_down_ns: of quiet before each cell. seed: of the order, the images, and random weights. versions: of what ran.
     """
 
@@ -63,6 +82,8 @@ class Design:
     output_tokens: tuple[int, ...] = (32,)
     dtypes: tuple[str, ...] = (AUTOMATIC,)
     devices: tuple[str, ...] = (AUTOMATIC,)
+    power_limits_w: tuple[float, ...] = ()
+    core_clocks_hz: tuple[float, ...] = ()
     random_weights: bool = False
     until_fraction: float = 0.02
     fewest_calls: int = 10
@@ -80,6 +101,8 @@ class Design:
                 raise ValueError(f"{name}: {values}; each must be a whole number from {least} on")
         if not self.models or any(min(size) < 1 for size in self.resolutions):
             raise ValueError("a design needs a model, and resolutions of one pixel and more")
+        if any(not each > 0 for each in (*self.power_limits_w, *self.core_clocks_hz)):
+            raise ValueError("power limits and clocks must be more than nothing")
         if not 0 < self.until_fraction < 1:
             raise ValueError(f"until: {self.until_fraction}; it must be a part of the value, 0.02 for 2 %")
         if not 1 <= self.fewest_calls <= self.most_calls:
@@ -102,11 +125,16 @@ class Design:
         found = [
             Cell(*each)
             for each in product(
-                self.models, self.images, sizes, self.batch_sizes, self.output_tokens, self.dtypes, self.devices
-            )
+                self.models, self.images, sizes, self.batch_sizes, self.output_tokens, self.dtypes, self.devices,
+                self.power_limits_w or (None,), self.core_clocks_hz or (None,),
+            )  # fmt: skip
         ]
         sized = [cell if cell.images else replace(cell, resolution=None) for cell in found]
         return [cell for place, cell in enumerate(sized) if cell.images or cell not in sized[:place]]
+
+    def settings(self) -> tuple[Setting, ...]:
+        """What the GPU is set to, in some cell or other; nothing where it is left as it is."""
+        return tuple(dict.fromkeys(cell.setting for cell in self._matrix() if cell.setting))
 
     def differences(self, other: Design) -> list[str]:
         """What another design has differently, in words; empty where they are the same."""

@@ -22,6 +22,8 @@ KIND = "wattvlm bench"
 SCHEMA_VERSION = 1
 INDEX = "bench.json"
 LOCK = ".lock"
+TO_GIVE_BACK = ".to-give-back.json"
+"""Limits and clocks as they were, while a bench has set others."""
 
 
 class DesignChanged(WattvlmError):

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic_ns, sleep
 from typing import Any, Protocol
 
 from wattvlm.bench.design import Cell, Design
-from wattvlm.bench.keeping import Finished, Results, alone_in, begin, keep
+from wattvlm.bench.keeping import TO_GIVE_BACK, Finished, Results, alone_in, begin, keep
 from wattvlm.bench.precision import Reach, reaches
 from wattvlm.metering import meter
 from wattvlm.report import Report
 from wattvlm.sensing import ProbeSource
+from wattvlm.steering import Steered, steered
 from wattvlm.units import NS_PER_MS, NS_PER_S
 
 WARM_UP_CALLS = 2
@@ -65,7 +67,8 @@ def run(
 
     subject: what is measured (default: the design's models by transformers). probes: as in `meter`. tell: is given a
     Progress after each step. keep_seed: a folder that was begun keeps its order. DesignChanged where the folder holds
-    results of another design, WattvlmError where another run is writing into it.
+    results of another design, WattvlmError where another run is writing into it. NotSteerable where the design sets
+    power limits or clocks that cannot be set here; those that are set are given back however the run ends.
     """
     target = Path(folder)
     with alone_in(target):
@@ -77,11 +80,13 @@ def run(
             from wattvlm.bench.subjects import TransformersSubject
 
             subject = TransformersSubject(random_weights=design.random_weights)
-        session = _Session(results.design, subject, probes, tell or _say_nothing)
-        for place, cell in enumerate(missing):
-            found, report = session.measure(cell, len(results.order) - len(missing) + place, len(missing) - place)
-            results = keep(target, results, found, report)
-            session.told(found)
+        settings = design.settings()
+        with steered(settings, target / TO_GIVE_BACK) if settings else nullcontext() as boards:
+            session = _Session(results.design, subject, probes, tell or _say_nothing, boards)
+            for place, cell in enumerate(missing):
+                found, report = session.measure(cell, len(results.order) - len(missing) + place, len(missing) - place)
+                results = keep(target, results, found, report)
+                session.told(found)
     return results
 
 
@@ -92,11 +97,14 @@ def _say_nothing(progress: Progress) -> None:
 class _Session:
     """One run: what is shared by its cells."""
 
-    def __init__(self, design: Design, subject: Subject, probes: Sequence[ProbeSource] | None, tell: Tell) -> None:
+    def __init__(
+        self, design: Design, subject: Subject, probes: Sequence[ProbeSource] | None, tell: Tell, boards: Steered | None
+    ) -> None:
         self._design = design
         self._subject = subject
         self._probes = probes
         self._tell = tell
+        self._boards = boards
         self._begin_ns = monotonic_ns()
         self._chance = random.Random()  # pauses differ from run to run, also where the order does not
         self._progress = Progress(0, 0, "")
@@ -109,10 +117,12 @@ class _Session:
         self._show(Progress(done, cells, cell.name, limit_ns=limit_ns))
         try:
             call = self._subject.call_of(cell, design.seed)
+            limits_w = self._boards.set(cell.setting) if self._boards is not None else {}
             for _ in range(WARM_UP_CALLS):
                 call()
             sleep(design.cool_down_ns / NS_PER_S)
             report, stopped = self._repeat(call, cell, limit_ns, (done, cells))
+            report = _with_setting(report, limits_w, cell)
         except Exception as error:  # a model may fail in any way, such as out of memory: only its cell does
             words = " ".join(f"{type(error).__name__}: {error}".split())[:500]
             return Finished(cell.name, "", 0, "failed", failure=words), None
@@ -161,6 +171,14 @@ class _Session:
     def _show(self, progress: Progress) -> None:
         self._progress = progress
         self._tell(progress)
+
+
+def _with_setting(report: Report, limits_w: Mapping[str, float | None], cell: Cell) -> Report:
+    """The report with what its GPUs were set to: the sampler asked for limits once, before the first cell."""
+    facts = {f"{board} limit_w": f"{limit_w:g}" for board, limit_w in limits_w.items() if limit_w is not None}
+    if cell.core_clock_hz is not None:
+        facts |= {f"{board} locked_clock_hz": f"{cell.core_clock_hz:.0f}" for board in limits_w}
+    return replace(report, host=replace(report.host, facts={**report.host.facts, **facts})) if facts else report
 
 
 def _next(found: Sequence[Reach], done: int, most_calls: int) -> tuple[str, int]:

@@ -13,6 +13,8 @@ Importing this package does nothing; each name is loaded when it is first used.
 TYPE_CHECKING = False  # what type checkers take for typing.TYPE_CHECKING, without importing typing
 if TYPE_CHECKING:
     from wattvlm.probes.virtual import VirtualSensor as VirtualSensor
+    from wattvlm.testing.capped import CappedChip as CappedChip
+    from wattvlm.testing.capped import Work as Work
     from wattvlm.testing.costs import CostModel as CostModel
     from wattvlm.testing.costs import Request as Request
     from wattvlm.testing.machine import FakeClock as FakeClock
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from wattvlm.testing.sysfs import powercap_tree as powercap_tree
 
 _HOMES = {
+    "CappedChip": "capped",
     "CostModel": "costs",
     "FakeClock": "machine",
     "LoadFile": "power",
@@ -46,6 +49,7 @@ _HOMES = {
     "VirtualMachine": "machine",
     "VirtualNvml": "nvml_library",
     "VirtualSensor": "machine",
+    "Work": "capped",
     "append_load": "nvml_library",
     "data_centre_session": "scenarios",
     "powercap_tree": "sysfs",

@@ -26,6 +26,10 @@ from wattvlm.units import HZ_PER_MHZ, J_PER_MILLIJOULE, W_PER_MILLIWATT
 
 LIBRARY = "libnvidia-ml.so.1"
 CONFIGURATION = "virtual_nvml.conf"
+STATE = "virtual_nvml.state"
+STATE_RECORD = struct.Struct("<qqq")
+"""What was set of one GPU: its power limit in mW, and the least and most MHz of its core clock; 0 is nothing set."""
+
 LOAD_RECORD = struct.Struct("<qd")
 """One record of a load file: CLOCK_MONOTONIC nanoseconds, and the watts drawn from then on."""
 
@@ -33,6 +37,7 @@ POWER_CAP, POWER_BRAKE, HEAT = 0x4, 0x80, 0x20
 """Reasons for lowered clocks (nvml.h, nvmlClocksEventReasons), for `VirtualGpu.reasons`."""
 
 FOREVER_NS = 2**62
+MEMORY_CLOCK_MHZ = 2619
 
 _SOURCE = Path(__file__).with_name("virtual_nvml.c")
 _PPM = 1_000_000
@@ -72,6 +77,9 @@ class VirtualGpu:
     core_clock_hz, later_core_clock_hz: its clock while it draws more than idle_w, before and from clock_changes_at_ns;
         idle_core_clock_hz otherwise. later_limit_w: its power limit from limit_changes_at_ns.
     has_conditions: False answers NOT_SUPPORTED to all of these.
+    may_set: whether power limits and clocks may be set, as for root; else NO_PERMISSION. clocks_hz: the core clocks
+        that it supports, none where clocks cannot be locked. What is set stays (see `VirtualNvml.setting`), and the
+        power of the load file is the caller's: `wattvlm.testing.CappedChip` says what a chip draws that obeys.
     """
 
     uuid: str = "GPU-00000000-0000-0000-0000-000000000000"
@@ -119,6 +127,8 @@ class VirtualGpu:
     later_limit_w: float = 350.0
     limit_changes_at_ns: int | None = None
     has_conditions: bool = True
+    may_set: bool = True
+    clocks_hz: tuple[float, ...] = tuple(HZ_PER_MHZ * mhz for mhz in range(1980, 195, -105))
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,10 +184,19 @@ class VirtualNvml:
         lines = [f"{key} {value}" for key, value in self._driver.items()]
         for device in self.devices:
             lines += [f"device {device.uuid}", *(f"{key} {value}" for key, value in _settings(device))]
+        (self.folder / STATE).unlink(missing_ok=True)
         (self.folder / CONFIGURATION).write_text("\n".join(lines) + "\n")
         library = self.folder / LIBRARY
         library.write_bytes(_compiled())
         return library
+
+    def setting(self, index: int = 0) -> tuple[float, float | None]:
+        """(watts of a GPU's power limit, Hz that its core clock is locked to at most or None) at this moment."""
+        file = self.folder / STATE
+        kept = file.read_bytes()[index * STATE_RECORD.size :] if file.exists() else b""
+        limit_mw, _, most_mhz = STATE_RECORD.unpack_from(kept) if len(kept) >= STATE_RECORD.size else (0, 0, 0)
+        limit_w = limit_mw * W_PER_MILLIWATT if limit_mw else self.devices[index].limit_w
+        return limit_w, most_mhz * HZ_PER_MHZ if most_mhz else None
 
     def environment(self, base: Mapping[str, str] | None = None) -> dict[str, str]:
         """Environment variables (`base` or this process's, changed) with which a program finds this library first."""
@@ -236,6 +255,9 @@ def _state(gpu: VirtualGpu) -> Iterable[tuple[str, int | str]]:
         yield f"{key}_mhz", round(getattr(gpu, f"{key}_hz") / HZ_PER_MHZ)
     yield "temperature_c", round(gpu.celsius)
     yield "has_conditions", int(gpu.has_conditions)
+    yield "may_set", int(gpu.may_set)
+    yield "memory_clock_mhz", MEMORY_CLOCK_MHZ
+    yield from (("clock_mhz", round(clock_hz / HZ_PER_MHZ)) for clock_hz in gpu.clocks_hz)
     yield "clock_changes_at_ns", gpu.clock_changes_at_ns or 0
     yield "limit_changes_at_ns", gpu.limit_changes_at_ns or 0
 

@@ -5,6 +5,9 @@
  * little-endian records of (int64 CLOCK_MONOTONIC ns, float64 watts), in order of time; from that moment the GPU draws
  * that power, and before the first record its idle power. The energy counter shows, in whole millijoules, the exact
  * integral from CLOCK_MONOTONIC zero to its last tick.
+ *
+ * What was set (power limits, locked clocks) lies in `virtual_nvml.state` beside it, one record a GPU, so that it is so
+ * for every process and stays when the one that set it ends, as in a driver that is kept loaded.
  */
 #define _GNU_SOURCE
 #define NVML_NO_UNVERSIONED_FUNC_DEFS
@@ -26,6 +29,7 @@
 #define MAX_GPUS 16
 #define MAX_INSTANCES 8
 #define MAX_EVENTS 16
+#define MAX_CLOCKS 64
 #define POWER_SAMPLES 120
 #define NS_PER_S 1000000000LL
 #define NS_PER_US 1000LL
@@ -63,8 +67,13 @@ struct nvmlDevice_st {
     int64_t core_clock_mhz, later_core_clock_mhz, idle_core_clock_mhz, clock_changes_at_ns, temperature_c;
     int64_t later_limit_mw, limit_changes_at_ns, has_conditions, has_samples;
     int64_t stuck_from_ns, stuck_to_ns, falls_at_ns, falls_by_mj, flaky_ppm, noise_mw;
+    int64_t may_set, memory_clock_mhz;
+    unsigned int clocks_mhz[MAX_CLOCKS], clock_count;
     unsigned int calls;
 };
+
+/* What was set of one GPU; 0 is what it was before. The clock is locked between the last two. */
+typedef struct { int64_t limit_mw, least_clock_mhz, most_clock_mhz; } settings_t;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct nvmlDevice_st *gpus[MAX_GPUS];
@@ -72,6 +81,7 @@ static unsigned int gpu_count;
 static unsigned int starts; /* nvmlInit calls not yet given back */
 static int64_t init_delay_ns, driver_loaded = 1;
 static int64_t wall_less_monotonic_ns;
+static char state_path[4096];
 static char driver_version[NVML_SYSTEM_DRIVER_VERSION_BUFFER_SIZE] = "virtual";
 
 /* ---- time ---- */
@@ -215,6 +225,28 @@ static unsigned int mean_power_mw(const struct nvmlDevice_st *gpu, int64_t end_n
     return mean_w > 0.0 ? (unsigned int)(mean_w * 1e3 + 0.5) : 0;
 }
 
+/* ---- what was set ---- */
+
+static settings_t settings_of(const struct nvmlDevice_st *gpu)
+{
+    settings_t found = {0, 0, 0};
+    int file = open(state_path, O_RDONLY | O_CLOEXEC);
+    if (file < 0) return found;
+    if (pread(file, &found, sizeof found, (off_t)(gpu->index * sizeof found)) != (ssize_t)sizeof found)
+        memset(&found, 0, sizeof found);
+    close(file);
+    return found;
+}
+
+static nvmlReturn_t keep_settings(const struct nvmlDevice_st *gpu, settings_t settings)
+{
+    int file = open(state_path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    if (file < 0) return NVML_ERROR_UNKNOWN;
+    ssize_t put = pwrite(file, &settings, sizeof settings, (off_t)(gpu->index * sizeof settings));
+    close(file);
+    return put == (ssize_t)sizeof settings ? NVML_SUCCESS : NVML_ERROR_UNKNOWN;
+}
+
 /* ---- the configuration ---- */
 
 static struct nvmlDevice_st *new_gpu(const char *uuid)
@@ -224,7 +256,7 @@ static struct nvmlDevice_st *new_gpu(const char *uuid)
     snprintf(gpu->uuid, sizeof gpu->uuid, "%s", uuid);
     gpu->load.descriptor = -1;
     gpu->counter.period_ns = gpu->power.period_ns = NS_PER_S / 10;
-    gpu->has_counter = gpu->has_fields = gpu->has_usage = gpu->has_conditions = 1;
+    gpu->has_counter = gpu->has_fields = gpu->has_usage = gpu->has_conditions = gpu->may_set = 1;
     return gpu;
 }
 
@@ -268,10 +300,13 @@ static void configure_gpu(struct nvmlDevice_st *gpu, const char *key, const char
         {"limit_changes_at_ns", &gpu->limit_changes_at_ns}, {"has_conditions", &gpu->has_conditions},
         {"has_samples", &gpu->has_samples},
         {"stuck_from_ns", &gpu->stuck_from_ns}, {"stuck_to_ns", &gpu->stuck_to_ns}, {"noise_mw", &gpu->noise_mw},
+        {"may_set", &gpu->may_set}, {"memory_clock_mhz", &gpu->memory_clock_mhz},
         {"falls_at_ns", &gpu->falls_at_ns}, {"falls_by_mj", &gpu->falls_by_mj}, {"flaky_ppm", &gpu->flaky_ppm},
     };
     if (strcmp(key, "process") == 0) add_process(gpu, value);
     if (strcmp(key, "reason") == 0) add_reason(gpu, value);
+    if (strcmp(key, "clock_mhz") == 0 && gpu->clock_count < MAX_CLOCKS)
+        gpu->clocks_mhz[gpu->clock_count++] = (unsigned int)strtoul(value, NULL, 10);
     if (strcmp(key, "name") == 0) snprintf(gpu->name, sizeof gpu->name, "%s", value);
     if (strcmp(key, "load") == 0) snprintf(gpu->load.path, sizeof gpu->load.path, "%s", value);
     if (strcmp(key, "instance") == 0 && gpu->instance_count < MAX_INSTANCES) {
@@ -311,6 +346,7 @@ static nvmlReturn_t read_configuration(void)
     const char *slash = strrchr(here.dli_fname, '/');
     int folder = slash ? (int)(slash - here.dli_fname) + 1 : 0;
     snprintf(path, sizeof path, "%.*svirtual_nvml.conf", folder, here.dli_fname);
+    snprintf(state_path, sizeof state_path, "%.*svirtual_nvml.state", folder, here.dli_fname);
     FILE *file = fopen(path, "re");
     if (!file) return NVML_ERROR_LIBRARY_NOT_FOUND;
     while (fgets(line, sizeof line, file)) {
@@ -537,6 +573,8 @@ static void answer_energy(const struct nvmlDevice_st *gpu, int64_t at_ns, nvmlFi
 
 static int64_t limit_mw(const struct nvmlDevice_st *gpu, int64_t at_ns)
 {
+    settings_t set = settings_of(gpu);
+    if (set.limit_mw) return set.limit_mw;
     return gpu->limit_changes_at_ns && at_ns >= gpu->limit_changes_at_ns ? gpu->later_limit_mw : gpu->limit_mw;
 }
 
@@ -563,7 +601,7 @@ EXPORT nvmlReturn_t nvmlDeviceGetFieldValues(nvmlDevice_t device, int count, nvm
         case NVML_FI_DEV_POWER_AVERAGE: answer_power(device, at_ns, 1, field); break;
         case NVML_FI_DEV_POWER_MIN_LIMIT: answer_limit(device->min_limit_mw, field); break;
         case NVML_FI_DEV_POWER_MAX_LIMIT: answer_limit(device->max_limit_mw, field); break;
-        case NVML_FI_DEV_POWER_DEFAULT_LIMIT:
+        case NVML_FI_DEV_POWER_DEFAULT_LIMIT: answer_limit(device->limit_mw, field); break;
         case NVML_FI_DEV_POWER_CURRENT_LIMIT:
         case NVML_FI_DEV_POWER_REQUESTED_LIMIT: answer_limit(limit_mw(device, at_ns), field); break;
         default: field->nvmlReturn = NVML_ERROR_NOT_SUPPORTED;
@@ -626,6 +664,80 @@ EXPORT nvmlReturn_t nvmlDeviceGetPowerManagementLimitConstraints(nvmlDevice_t de
     return leave(device, device->max_limit_mw > 0 ? NVML_SUCCESS : NVML_ERROR_NOT_SUPPORTED);
 }
 
+EXPORT nvmlReturn_t nvmlDeviceGetPowerManagementDefaultLimit(nvmlDevice_t device, unsigned int *limit)
+{
+    int64_t at_ns;
+    nvmlReturn_t result = enter(device, limit, &at_ns);
+    if (result != NVML_SUCCESS) return result;
+    *limit = (unsigned int)device->limit_mw;
+    return leave(device, *limit > 0 ? NVML_SUCCESS : NVML_ERROR_NOT_SUPPORTED);
+}
+
+/* Setting takes the right to (root), and a limit that lies between the constraints. */
+EXPORT nvmlReturn_t nvmlDeviceSetPowerManagementLimit(nvmlDevice_t device, unsigned int limit)
+{
+    int64_t at_ns;
+    nvmlReturn_t result = enter(device, device, &at_ns);
+    if (result != NVML_SUCCESS) return result;
+    if (device->max_limit_mw <= 0) return leave(device, NVML_ERROR_NOT_SUPPORTED);
+    if (!device->may_set) return leave(device, NVML_ERROR_NO_PERMISSION);
+    if (limit < device->min_limit_mw || limit > device->max_limit_mw) return leave(device, NVML_ERROR_INVALID_ARGUMENT);
+    settings_t set = settings_of(device);
+    set.limit_mw = limit;
+    return leave(device, keep_settings(device, set));
+}
+
+static nvmlReturn_t lock_clocks(nvmlDevice_t device, unsigned int least_mhz, unsigned int most_mhz)
+{
+    int64_t at_ns;
+    nvmlReturn_t result = enter(device, device, &at_ns);
+    if (result != NVML_SUCCESS) return result;
+    if (!device->clock_count) return leave(device, NVML_ERROR_NOT_SUPPORTED);
+    if (!device->may_set) return leave(device, NVML_ERROR_NO_PERMISSION);
+    if (least_mhz > most_mhz) return leave(device, NVML_ERROR_INVALID_ARGUMENT);
+    settings_t set = settings_of(device);
+    set.least_clock_mhz = least_mhz;
+    set.most_clock_mhz = most_mhz;
+    return leave(device, keep_settings(device, set));
+}
+
+EXPORT nvmlReturn_t nvmlDeviceSetGpuLockedClocks(nvmlDevice_t device, unsigned int least_mhz, unsigned int most_mhz)
+{
+    return lock_clocks(device, least_mhz, most_mhz);
+}
+
+EXPORT nvmlReturn_t nvmlDeviceResetGpuLockedClocks(nvmlDevice_t device) { return lock_clocks(device, 0, 0); }
+
+/* The sizes first, as nvml.h says: INSUFFICIENT_SIZE with the count where there is no room. */
+static nvmlReturn_t give_clocks(const unsigned int *clocks_mhz, unsigned int found, unsigned int *count, unsigned int *to)
+{
+    unsigned int room = to ? *count : 0;
+    *count = found;
+    if (!found) return NVML_ERROR_NOT_SUPPORTED;
+    if (room < found) return NVML_ERROR_INSUFFICIENT_SIZE;
+    memcpy(to, clocks_mhz, found * sizeof *to);
+    return NVML_SUCCESS;
+}
+
+EXPORT nvmlReturn_t nvmlDeviceGetSupportedMemoryClocks(nvmlDevice_t device, unsigned int *count, unsigned int *clocks_mhz)
+{
+    int64_t at_ns;
+    nvmlReturn_t result = enter(device, count, &at_ns);
+    if (result != NVML_SUCCESS) return result;
+    unsigned int memory_mhz = (unsigned int)device->memory_clock_mhz;
+    return leave(device, give_clocks(&memory_mhz, device->clock_count && memory_mhz ? 1 : 0, count, clocks_mhz));
+}
+
+EXPORT nvmlReturn_t nvmlDeviceGetSupportedGraphicsClocks(nvmlDevice_t device, unsigned int memory_mhz,
+                                                         unsigned int *count, unsigned int *clocks_mhz)
+{
+    int64_t at_ns;
+    nvmlReturn_t result = enter(device, count, &at_ns);
+    if (result != NVML_SUCCESS) return result;
+    if (memory_mhz != (unsigned int)device->memory_clock_mhz) return leave(device, NVML_ERROR_NOT_FOUND);
+    return leave(device, give_clocks(device->clocks_mhz, device->clock_count, count, clocks_mhz));
+}
+
 EXPORT nvmlReturn_t nvmlDeviceGetMemoryInfo(nvmlDevice_t device, nvmlMemory_t *memory)
 {
     int64_t at_ns;
@@ -679,6 +791,9 @@ EXPORT nvmlReturn_t nvmlDeviceGetClockInfo(nvmlDevice_t device, nvmlClockType_t 
     int64_t mhz = device->core_clock_mhz;
     if (device->clock_changes_at_ns && at_ns >= device->clock_changes_at_ns) mhz = device->later_core_clock_mhz;
     if (!is_busy(device, at_ns) && device->idle_core_clock_mhz) mhz = device->idle_core_clock_mhz;
+    settings_t set = settings_of(device);
+    if (set.most_clock_mhz && mhz > set.most_clock_mhz) mhz = set.most_clock_mhz;
+    if (set.least_clock_mhz && mhz < set.least_clock_mhz) mhz = set.least_clock_mhz;
     *clock_mhz = (unsigned int)mhz;
     return leave(device, type == NVML_CLOCK_SM && mhz > 0 ? NVML_SUCCESS : NVML_ERROR_NOT_SUPPORTED);
 }
