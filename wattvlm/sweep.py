@@ -15,6 +15,9 @@ from wattvlm.units import HZ_PER_MHZ
 Meets = Literal["yes", "no", "cannot tell"]
 """Whether a setting keeps the bounds on times: by the whole interval, or it cannot be told."""
 
+SLOWER_FRACTION = 0.02
+"""A phase that takes longer by no more than this is not slower."""
+
 
 @dataclass(frozen=True, slots=True)
 class Setting:
@@ -65,15 +68,15 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Knee:
-    """From which setting on downwards a phase becomes slower than at the highest one: the interval that holds it.
+    """Below which setting a phase is slower than at the highest one, by SLOWER_FRACTION: the interval that holds it.
 
     above: the highest setting at which it surely is slower; None where it is at none, so that the knee is below all.
-    below: the lowest setting from which on it surely is not; None where that is not known of any but the highest.
+    below: the lowest setting from which on it surely is not; the highest one where that is known of no other.
     """
 
     part: str
     above: Setting | None
-    below: Setting | None
+    below: Setting
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,12 @@ def test_a_finished_cell_is_a_report_like_any_other(folder: Path):
         (["shipped", "--until", "soon"], "a percentage"),
         (["shipped", "--budget", "long"], "such as 90s, 10m or 1h"),
         (["shipped", "--batch", "0"], "from 1 on"),
+        (["shipped", "--device", "cpu", "--power-limits", "200"], "are of NVIDIA GPUs, and the device is cpu"),
+        (["shipped", "--device", "cuda", "--power-limits", "low"], "watts, such as 200,250,300"),
+        (["shipped", "--device", "cuda", "--clocks", "slow"], "MHz, such as 1200,1500"),
+        (["shipped", "--device", "cuda", "--power-limits", "0"], "must be more than nothing"),
+        (["shipped", "--ttft-under", "200ms"], "choose among --power-limits or --clocks"),
+        (["shipped", "--device", "cuda", "--clocks", "900", "--tpot-under", "fast"], "--tpot-under fast: a time"),
     ],
 )
 def test_what_cannot_be_measured_says_why_with_exit_code_2(tmp_path: Path, arguments: list[str], why: str):

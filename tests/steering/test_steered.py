@@ -53,10 +53,15 @@ def test_a_limit_holds_inside_the_block_and_the_old_one_after_it(build, tmp_path
 
 def test_what_a_block_raises_gives_the_limit_back_too(build):
     library = build()
-    with pytest.raises(KeyboardInterrupt), steered([LOW]) as boards:
+    with pytest.raises(KeyboardInterrupt):
+        raise_in_block(None)
+    assert library.setting() == (350.0, None)
+
+
+def raise_in_block(file: Path | None) -> None:
+    with steered([LOW], file) as boards:
         boards.set(LOW)
         raise KeyboardInterrupt
-    assert library.setting() == (350.0, None)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +105,10 @@ def test_somebody_who_comes_later_gets_the_old_limit_back_and_this_program_no_ot
 
 def test_without_a_gpu_it_is_said(build):
     VirtualNvml(build().folder, (), driver_loaded=False).build()
-    with pytest.raises(NotSteerable, match=r"NVML did not start: .*Cure: a machine with an NVIDIA driver"), steered([LOW]):
+    with (
+        pytest.raises(NotSteerable, match=r"NVML did not start: .*Cure: a machine with an NVIDIA driver"),
+        steered([LOW]),
+    ):
         raise AssertionError("it was not refused")
 
 
@@ -129,11 +137,14 @@ def test_a_program_that_is_killed_leaves_its_gpu_as_it_was(build, tmp_path, numb
 
 def test_a_guardian_that_is_killed_first_is_followed_by_another(build, tmp_path):
     library = build()
-    with pytest.raises(RuntimeError, match="of the block"), steered([LOW], tmp_path / "kept.json") as boards:
+    with steered([LOW], tmp_path / "kept.json") as boards:
         boards.set(LOW)
         os.kill(boards.guardian, signal.SIGKILL)
-        raise RuntimeError("of the block")
+        with pytest.raises(NotSteerable, match="has ended by itself"):
+            boards.set(LOW)
+        assert library.setting() == (250.0, None)
     assert library.setting() == (350.0, None)
+    assert not (tmp_path / "kept.json").exists()
 
 
 def test_where_both_are_killed_the_next_run_gives_back_what_they_left(build, tmp_path):

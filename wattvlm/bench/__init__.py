@@ -14,3 +14,4 @@ from wattvlm.bench.keeping import Finished as Finished
 from wattvlm.bench.keeping import Results as Results
 from wattvlm.bench.keeping import reports as reports
 from wattvlm.bench.running import run as run
+from wattvlm.bench.swept import sweeps as sweeps

@@ -122,13 +122,11 @@ class Design:
     def _matrix(self) -> list[Cell]:
         """Each combination once; without images there is no resolution."""
         sizes: tuple[tuple[int, int] | None, ...] = self.resolutions or (None,)
-        found = [
-            Cell(*each)
-            for each in product(
-                self.models, self.images, sizes, self.batch_sizes, self.output_tokens, self.dtypes, self.devices,
-                self.power_limits_w or (None,), self.core_clocks_hz or (None,),
-            )  # fmt: skip
-        ]
+        axes = (
+            self.models, self.images, sizes, self.batch_sizes, self.output_tokens, self.dtypes, self.devices,
+            self.power_limits_w or (None,), self.core_clocks_hz or (None,),
+        )  # fmt: skip
+        found = [Cell(*each) for each in product(*axes)]
         sized = [cell if cell.images else replace(cell, resolution=None) for cell in found]
         return [cell for place, cell in enumerate(sized) if cell.images or cell not in sized[:place]]
 

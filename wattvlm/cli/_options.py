@@ -6,7 +6,9 @@ import re
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
-_UNITS_S = {"s": 1, "m": 60, "h": 3600}
+from wattvlm.units import HZ_PER_MHZ, NS_PER_MS, NS_PER_S
+
+_UNITS_S = {"ms": NS_PER_MS / NS_PER_S, "s": 1, "m": 60, "h": 3600}
 
 
 def words(text: object) -> tuple[str, ...]:
@@ -33,6 +35,28 @@ def sizes(text: object) -> tuple[tuple[int, int], ...]:
     return tuple(found)
 
 
+def watts(text: object) -> tuple[float, ...]:
+    """Power limits in watts with commas between them: "200,250W"."""
+    return _amounts("--power-limits", text, "W", "watts, such as 200,250,300")
+
+
+def hertz(text: object) -> tuple[float, ...]:
+    """Clocks, given in MHz, in Hz: "1200,1500MHz"."""
+    return tuple(HZ_PER_MHZ * each for each in _amounts("--clocks", text, "MHz", "MHz, such as 1200,1500"))
+
+
+def _amounts(option: str, text: object, unit: str, example: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(word.removesuffix(unit)) for word in words(text))
+    except ValueError:
+        raise ValueError(f"{option} {text}: {example}") from None
+
+
+def seconds_under(option: str, text: object) -> float | None:
+    """A bound on a time in seconds; None where none is given."""
+    return None if text is None else seconds(option, str(text))
+
+
 def percent(text: str) -> float:
     """A percentage as a fraction: "2%" is 0.02."""
     try:
@@ -42,8 +66,8 @@ def percent(text: str) -> float:
 
 
 def seconds(option: str, text: str) -> float:
-    """A time in seconds: "90s", "10m" or "1h"; ValueError names the option."""
-    parsed = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
+    """A time in seconds: "200ms", "90s", "10m" or "1h"; ValueError names the option."""
+    parsed = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|[smh]?)", text.strip())
     if parsed is None:
         raise ValueError(f"{option} {text}: a time, such as 90s, 10m or 1h")
     return float(parsed[1]) * _UNITS_S[parsed[2] or "s"]

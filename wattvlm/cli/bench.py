@@ -11,7 +11,18 @@ import click
 
 from wattvlm.cli import COULD_NOT_MEASURE
 from wattvlm.cli._bars import Bars
-from wattvlm.cli._options import installed_versions, numbers, percent, seconds, sizes, usual_device, words
+from wattvlm.cli._options import (
+    hertz,
+    installed_versions,
+    numbers,
+    percent,
+    seconds,
+    seconds_under,
+    sizes,
+    usual_device,
+    watts,
+    words,
+)
 
 if TYPE_CHECKING:
     from wattvlm.bench import Design, Results
@@ -31,6 +42,12 @@ _INTERRUPTED = 130
 @click.option("--output", "output_tokens", default="32", show_default=True, metavar="N,...", help="Tokens an answer.")
 @click.option("--dtype", default="", metavar="NAME,...", help="Default: bfloat16 on a GPU, float32 on a CPU.")
 @click.option("--device", default="", metavar="NAME,...", help="cpu, cuda, cuda:1 ... (default: cuda if there is one).")
+@click.option("--power-limits", default="", metavar="W,...", help="Limits to set the GPU to (NVIDIA; as root).")
+@click.option("--clocks", default="", metavar="MHZ,...", help="Clocks to lock the GPU's cores to (NVIDIA; as root).")
+@click.option(
+    "--ttft-under", metavar="TIME", help="Name the limit or clock with the least joules whose TTFT is under it."
+)
+@click.option("--tpot-under", metavar="TIME", help="The same for the time per output token, such as 30ms.")
 @click.option("--until", default="2%", show_default=True, metavar="PERCENT", help="Half-width of each phase.")
 @click.option("--calls", default=200, show_default=True, help="At most so many calls a cell.")
 @click.option("--budget", default="10m", show_default=True, metavar="TIME", help="At most so long for all cells.")
@@ -46,7 +63,8 @@ def command(
 
     MODEL is a folder, a hub id that is on this machine, or `shipped`. Each combination of the options is a cell:
     warmed up, repeated with pauses of random length, in random order, every answer forced to the same length. Finished
-    cells are kept, so that an interrupted run goes on.
+    cells are kept, so that an interrupted run goes on. Power limits and clocks that were set are given back however
+    the run ends.
 
     Exit codes: 0 all cells measured or modelled, 2 usage, 3 a cell failed, 130 interrupted.
     """
@@ -62,7 +80,15 @@ def command(
         )
         raise SystemExit(COULD_NOT_MEASURE)
     try:
+        under = (
+            seconds_under("--ttft-under", options["ttft_under"]),
+            seconds_under("--tpot-under", options["tpot_under"]),
+        )
         design = _design(models, configs, seed, options)
+        if under != (None, None) and not design.settings():
+            raise ValueError(
+                "--ttft-under and --tpot-under choose among --power-limits or --clocks, and there are none"
+            )
         from wattvlm.bench.subjects import TransformersSubject, config_of
 
         if design.random_weights:
@@ -76,7 +102,7 @@ def command(
     except KeyboardInterrupt:
         click.echo(f"Interrupted: what was finished is in {folder}; the same command goes on with the rest.", err=True)
         raise SystemExit(_INTERRUPTED) from None
-    _show(folder, results, as_json)
+    _show(folder, results, as_json, under)
 
 
 def _design(models: tuple[str, ...], configs: tuple[str, ...], seed: int | None, options: dict[str, object]) -> Design:
@@ -89,6 +115,9 @@ def _design(models: tuple[str, ...], configs: tuple[str, ...], seed: int | None,
         raise ValueError("--config gives sizes without weights, so it goes with --random-weights, and only that does")
     devices = words(options["device"]) or (usual_device(),)
     gpu = all(device.startswith("cuda") for device in devices)
+    limits_w, clocks_hz = watts(options["power_limits"]), hertz(options["clocks"])
+    if (limits_w or clocks_hz) and not gpu:
+        raise ValueError(f"--power-limits and --clocks are of NVIDIA GPUs, and the device is {', '.join(devices)}")
     return Design(
         models=models or configs,
         images=numbers("--images", options["images"]),
@@ -97,6 +126,8 @@ def _design(models: tuple[str, ...], configs: tuple[str, ...], seed: int | None,
         output_tokens=numbers("--output", options["output_tokens"]),
         dtypes=words(options["dtype"]) or ("bfloat16" if gpu else "float32",),
         devices=devices,
+        power_limits_w=limits_w,
+        core_clocks_hz=clocks_hz,
         random_weights=bool(configs),
         until_fraction=percent(str(options["until"])),
         fewest_calls=min(10, int(str(options["calls"]))),
@@ -108,15 +139,19 @@ def _design(models: tuple[str, ...], configs: tuple[str, ...], seed: int | None,
     )
 
 
-def _show(folder: Path, results: Results, as_json: bool) -> None:
-    from wattvlm.bench import reports
+def _show(folder: Path, results: Results, as_json: bool, under: tuple[float | None, float | None]) -> None:
+    from wattvlm.bench import reports, sweeps
     from wattvlm.bench.keeping import shortened
     from wattvlm.renderers import render
     from wattvlm.studies import standings
 
     failed = [each for each in results.finished if each.failure]
     measured = reports(folder)
-    if measured:
+    swept = sweeps(folder, ttft_under_s=under[0], tpot_under_s=under[1])
+    if swept:
+        texts = [str(render(each, "json" if as_json else "console")) for each in swept]
+        click.echo(f"[{', '.join(texts)}]" if as_json and len(texts) > 1 else "\n\n".join(texts))
+    elif measured:
         named = dict(zip(shortened(list(measured)), measured.values()))
         found = standings(named, allow=("device", "power_limit", "provenance"))
         click.echo(str(render(found, "json" if as_json else "console")))

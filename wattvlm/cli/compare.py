@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from wattvlm.cli import COULD_NOT_MEASURE, REGRESSION
+from wattvlm.cli._options import seconds_under
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from wattvlm.regression.bounds import Check
     from wattvlm.regression.thresholds import Threshold
     from wattvlm.report import Report
+    from wattvlm.sweep import Sweep
+
+    Noun = Comparison | Standings | Sweep
 
 FORMATS = {
     "json": "The comparison as JSON.",
@@ -46,14 +50,20 @@ def _formats(decorated: Callable[..., None]) -> Callable[..., None]:
     "--scores", multiple=True, metavar="[RUN=]FILE", help="Answers of each run, from VLMEvalKit or lmms-eval."
 )
 @click.option("--chance", metavar="25%", help="What guessing gets right, where the files of --scores do not tell.")
+@click.option(
+    "--ttft-under", metavar="TIME", help="Of a folder of power limits or clocks: the best one under this TTFT."
+)
+@click.option("--tpot-under", metavar="TIME", help="The same for the time per output token, such as 30ms.")
 def command(
     runs: tuple[Path, ...], output_format: str | None, output: Path | None, allow: tuple[str, ...],
     fail_on: tuple[str, ...], scores: tuple[str, ...], chance: str | None,
+    ttft_under: str | None, tpot_under: str | None,
 ) -> None:  # fmt: skip
     """Compare saved runs: two, or many.
 
     Of two reports, each metric with its change, the 95 % interval of that, and whether it is better, worse, or cannot
-    be told. Of more (or with --scores), one row a run. RUNS are reports, recordings, or folders of wattvlm bench.
+    be told. Of more (or with --scores), one row a run. Of one folder that was measured at several power limits or
+    clocks, joules and times at each, and the best of them. RUNS are reports, recordings, or folders of wattvlm bench.
 
     Exit codes: 0 fine, 1 a regression that --fail-on names, 2 usage or runs that may not be compared, 3 what --fail-on
     names could not be checked.
@@ -73,7 +83,9 @@ def command(
             replace(compare(earlier, later, allow=allow), before=before, after=after)
             for (before, earlier), (after, later) in pairs
         ]
-        nouns: list[Comparison | Standings] = [*compared] or [_standings(runs, scores, chance, allow)]
+        under = seconds_under("--ttft-under", ttft_under), seconds_under("--tpot-under", tpot_under)
+        swept = () if compared or scores else _sweeps(runs, under)
+        nouns: list[Noun] = [*compared] or [*swept] or [_standings(runs, scores, chance, allow)]
         checks = [check for each in compared for check in _checks(each, thresholds)]
         rendered = _rendered(nouns, output_format or "console")
     except (WattvlmError, ValueError) as error:
@@ -85,7 +97,7 @@ def command(
     _end(checks)
 
 
-def _rendered(nouns: Sequence[Comparison | Standings], output_format: str) -> str:
+def _rendered(nouns: Sequence[Noun], output_format: str) -> str:
     """One after the other; as JSON one list of several. ValueError for several pages."""
     from wattvlm.renderers import render
 
@@ -96,6 +108,19 @@ def _rendered(nouns: Sequence[Comparison | Standings], output_format: str) -> st
 
 
 Named = tuple[str, "Report"]
+Under = tuple["float | None", "float | None"]
+
+
+def _sweeps(runs: Sequence[Path], under: Under) -> tuple[Sweep, ...]:
+    """The sweeps of one folder of wattvlm bench; nothing where it holds none. ValueError for bounds on nothing."""
+    found: tuple[Sweep, ...] = ()
+    if len(runs) == 1 and runs[0].is_dir():
+        from wattvlm.bench import sweeps
+
+        found = sweeps(runs[0], ttft_under_s=under[0], tpot_under_s=under[1])
+    if not found and under != (None, None):
+        raise ValueError("--ttft-under and --tpot-under choose among the settings of one folder of limits or clocks")
+    return found
 
 
 def _pairs(runs: Sequence[Path]) -> list[tuple[Named, Named]]:
@@ -190,14 +215,12 @@ def _fraction(text: str | None) -> float | None:
     return fraction
 
 
-def _checks(noun: Comparison | Standings, thresholds: Sequence[Threshold]) -> list[Check]:
-    from wattvlm.comparison import Comparison
+def _checks(noun: Comparison, thresholds: Sequence[Threshold]) -> list[Check]:
     from wattvlm.regression.bounds import Check, kind_of
     from wattvlm.regression.thresholds import check_change
 
     checks: list[Check] = []
     for threshold in thresholds:
-        assert isinstance(noun, Comparison)
         try:
             found = noun.of(threshold.metric)
         except KeyError:

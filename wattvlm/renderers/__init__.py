@@ -18,6 +18,7 @@ from wattvlm.answers import Answer
 from wattvlm.comparison import Comparison, Standings
 from wattvlm.plugins import own_modules, third_party
 from wattvlm.report import Report
+from wattvlm.sweep import Sweep
 
 RENDERER_GROUP = "wattvlm.renderers"
 """Entry-point group under which third parties register a renderer."""
@@ -41,7 +42,9 @@ def renderers() -> dict[str, Renderer]:
     return {**_third_party()[0], **_own()}
 
 
-def render(report: Report | Comparison | Standings | Answer, format: str = "console", **options: Any) -> str | bytes:
+def render(
+    report: Report | Comparison | Standings | Sweep | Answer, format: str = "console", **options: Any
+) -> str | bytes:
     """The report as text or bytes in a format; nothing is printed or written. Comparisons and studies have their own.
 
     options: those of the renderer, such as width=80 for "console". ValueError for an unknown format names the known.

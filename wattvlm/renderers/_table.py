@@ -186,7 +186,7 @@ def _fit(table: Table, width: int, glyphs: Glyphs) -> _Fit:
         fit = _Fit(tuple(staying), cells, widths, name, 0)
         room = width - fit.middle - (_GAP + tail if tail else 0)
         leaving = min((column for column in staying if column.leaves), key=lambda column: column.leaves, default=None)
-        if room >= min(name, _COMFORTABLE_NAME) or leaving is None:
+        if room >= max(_NARROWEST_NAME, min(name, _COMFORTABLE_NAME)) or leaving is None:
             break
         staying.remove(leaving)
     name = max(_NARROWEST_NAME, min(name, room))

@@ -1,7 +1,7 @@
 """The guardian: a process that sets limits and clocks for a program, and gives them back however that program ends.
 
 It is told what to do by lines of JSON on its standard input, and answers each with one. It ends, and gives back, when
-it is told to, when the input is closed, when the program is gone (kill -9 included), and when it is asked to end itself.
+its input is closed, when the program is gone (kill -9 included), and when it is itself asked to end (SIGTERM).
 """
 
 from __future__ import annotations

@@ -79,7 +79,9 @@ class NvmlBoards:
     def refuse_others(self, whose: Whose, *, unknown_too: bool) -> None:
         """NotSteerable where processes of others compute on a board. unknown_too: also those that cannot be told."""
         for board in self._boards:
-            found = [pid for pid in self._computing(board) if (own := whose(pid)) is False or (own is None and unknown_too)]
+            found = [
+                pid for pid in self._computing(board) if (own := whose(pid)) is False or (own is None and unknown_too)
+            ]
             if found:
                 raise NotSteerable(
                     f"{board.product} ({board.name}) is used by another process (pid {', '.join(map(str, found))}), "
@@ -152,7 +154,8 @@ class NvmlBoards:
         outside = [f"{each:g} W" for each in limits_w if not least_w <= each <= most_w]
         if outside:
             raise NotSteerable(
-                f"{board.product} ({board.name}) takes limits from {least_w:g} to {most_w:g} W, not {', '.join(outside)}"
+                f"{board.product} ({board.name}) takes limits from {least_w:g} to {most_w:g} W, not "
+                f"{', '.join(outside)}"
             )
 
     def _check_clocks(self, board: Board, clocks_hz: Sequence[float]) -> None:
@@ -165,8 +168,8 @@ class NvmlBoards:
         if unknown:
             near = ", ".join(f"{min(known, key=lambda each: abs(each - mhz))} for {mhz}" for mhz in unknown)
             raise NotSteerable(
-                f"{board.product} ({board.name}) has no clock of {', '.join(map(str, unknown))} MHz. Cure: the nearest, "
-                f"{near}; `nvidia-smi -q -d SUPPORTED_CLOCKS` lists all"
+                f"{board.product} ({board.name}) has no clock of {', '.join(map(str, unknown))} MHz. Cure: the "
+                f"nearest, {near}; `nvidia-smi -q -d SUPPORTED_CLOCKS` lists all"
             )
 
     def _clocks_mhz(self, board: Board) -> list[int]:

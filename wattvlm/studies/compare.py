@@ -166,7 +166,7 @@ def change_interval(before: Expected, after: Expected) -> tuple[float, float] | 
     ends = before.low, before.high, after.low, after.high
     if not all(isfinite(end) and end > 0.0 for end in (*ends, before.value, after.value)):
         return None
-    gain = _gain_fraction(before, after)
+    gain = gain_fraction(before, after)
     if before.is_bounds or after.is_bounds:
         return (after.low / before.high) / (1.0 + gain) - 1.0, (after.high / before.low) * (1.0 + gain) - 1.0
     middle = log(after.value / before.value)
@@ -175,7 +175,7 @@ def change_interval(before: Expected, after: Expected) -> tuple[float, float] | 
     return exp(middle - down) - 1.0, exp(middle + up) - 1.0
 
 
-def _gain_fraction(before: Expected, after: Expected) -> float:
+def gain_fraction(before: Expected, after: Expected) -> float:
     """What the gains of boards leave: one board's error is common to both runs and cancels as far as it is equal."""
     earlier, later = dict(before.gain_fractions), dict(after.gain_fractions)
     boards = dict.fromkeys([*earlier, *later])

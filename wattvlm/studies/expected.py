@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import nan, sqrt
+from math import nan, pi, sqrt, tan
 from statistics import NormalDist, fmean, stdev
 
 from wattvlm.comparison import Expected
@@ -28,15 +28,22 @@ PARTS_OF_RATIO = {
 
 
 def student_95(degrees: float) -> float:
-    """The 97.5 % quantile of Student's t by its expansion in 1 / degrees (to 1 % from 3 degrees on).
+    """The 97.5 % quantile of Student's t; nan below one degree of freedom."""
+    return student(0.975, degrees)
 
-    Abramowitz and Stegun 26.7.5. nan below one degree of freedom.
+
+def student(probability: float, degrees: float) -> float:
+    """A quantile of Student's t, from 0.5 on, by its expansion in 1 / degrees; nan below one degree of freedom.
+
+    Abramowitz and Stegun 26.7.5: to 1 % from 3 degrees on at 97.5 %. One and two degrees are exact.
     """
     if degrees < 1:
         return nan
-    if degrees < 3:  # the expansion is too small here; these two are exact
-        return 12.706 if degrees < 2 else 4.303
-    z = NORMAL_95
+    if degrees < 2:
+        return tan(pi * (probability - 0.5))
+    if degrees < 3:
+        return (2.0 * probability - 1.0) / sqrt(2.0 * probability * (1.0 - probability))
+    z = NormalDist().inv_cdf(probability)
     first = (z**3 + z) / 4.0
     second = (5 * z**5 + 16 * z**3 + 3 * z) / 96.0
     third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384.0

@@ -1,6 +1,6 @@
 """A chip that obeys its power limit and its locked clock: how long work takes there, and what it draws.
 
-    chip = CappedChip(static_w=90.0)
+    chip = CappedChip(static_w=150.0)
     prefill = Work("prefill", 120_000_000, 640.0, memory_fraction=0.1)
     chip.phase(prefill, Setting(power_limit_w=300.0))       # a ScriptedPhase, longer and at 300 W
 
@@ -35,7 +35,7 @@ class Work:
 class CappedChip:
     """static_w: drawn whatever the clock is. full_clock_hz, lowest_clock_hz: between which the clock goes."""
 
-    static_w: float = 90.0
+    static_w: float = 150.0
     full_clock_hz: float = 1980.0 * HZ_PER_MHZ
     lowest_clock_hz: float = 210.0 * HZ_PER_MHZ
 

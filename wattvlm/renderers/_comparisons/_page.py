@@ -9,14 +9,16 @@ from wattvlm.comparison import Comparison, Expected, Identity, Standings
 from wattvlm.renderers._numbers import Amount, Parts, write_column, write_range
 from wattvlm.renderers._table import Cell, Table
 from wattvlm.renderers._text import Line, Span, glue
+from wattvlm.sweep import Sweep
 from wattvlm.units import format_significant
 
+Noun = Comparison | Standings | Sweep
 NOT_KNOWN: Line = (Span("–", "dim"),)
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The parts of a comparison in their order; equal: what does not differ, in one sentence."""
+    """The parts of a comparison in their order; equal: what does not differ, or what is the best, in one sentence."""
 
     title: Line
     machine: Line
@@ -27,10 +29,12 @@ class Page:
     footer: Line
 
 
-def page_of(noun: Comparison | Standings, narrow: bool = False) -> Page:
-    """The page of two runs or of several. narrow: for a terminal of 80 columns."""
-    from wattvlm.renderers._comparisons import _differences, _standings
+def page_of(noun: Noun, narrow: bool = False) -> Page:
+    """The page of two runs, of several, or of a sweep. narrow: for a terminal of 80 columns."""
+    from wattvlm.renderers._comparisons import _differences, _standings, _sweeps
 
+    if isinstance(noun, Sweep):
+        return _sweeps.page(noun)
     return _differences.page(noun, narrow) if isinstance(noun, Comparison) else _standings.page(noun)
 
 

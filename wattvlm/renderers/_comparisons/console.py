@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from wattvlm.comparison import Comparison, Standings
-from wattvlm.renderers._comparisons._page import page_of
+from wattvlm.renderers._comparisons._page import Noun, page_of
 from wattvlm.renderers._table import Glyphs, lay_out
 from wattvlm.renderers._text import Line
 from wattvlm.renderers.console import WIDE, WIDEST_TEXT, drawn, wrapped
@@ -12,14 +11,12 @@ FORMAT = "console"
 FILE_EXTENSION = ".txt"
 
 
-def render(
-    noun: Comparison | Standings, width: int | None = None, colour: bool | None = None, unicode: bool | None = None
-) -> str:
+def render(noun: Noun, width: int | None = None, colour: bool | None = None, unicode: bool | None = None) -> str:
     """The comparison as text; the options are those of the console renderer of reports."""
     return drawn(lambda columns, glyphs: _lines(noun, min(columns, WIDEST_TEXT), glyphs), width, colour, unicode)
 
 
-def _lines(noun: Comparison | Standings, width: int, glyphs: Glyphs) -> list[Line]:
+def _lines(noun: Noun, width: int, glyphs: Glyphs) -> list[Line]:
     page = page_of(noun, narrow=width < WIDE)
     blocks = [
         [*wrapped([page.title], width, glyphs, hanging=17), *wrapped([page.machine, *page.warnings], width, glyphs)],

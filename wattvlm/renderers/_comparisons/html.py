@@ -7,34 +7,59 @@ from html import escape
 from typing import Any
 
 from wattvlm.comparison import Comparison, Standings
+from wattvlm.renderers._comparisons._curves import UNITS, curves, curves_figure
 from wattvlm.renderers._comparisons._differences import title_of
 from wattvlm.renderers._comparisons._figures import FURTHEST, changes_figure, drawn_differences, joules_figure
-from wattvlm.renderers._comparisons._page import page_of
+from wattvlm.renderers._comparisons._page import Noun, page_of
 from wattvlm.renderers._table import UNICODE, Row, Share, Table, aligned
 from wattvlm.renderers._text import GLUE, Line
 from wattvlm.renderers._webpage import plotted, require_bokeh, section, webpage
+from wattvlm.sweep import Sweep
 
 FORMAT = "html"
 FILE_EXTENSION = ".html"
 
 _JOULES = {"joules_per_request": "request", "joules_per_image": "image"}
 BEYOND = "Changes of more than 100 % are drawn at 100 %; the table has them in full."
+_SUMMARIES = {Comparison: "Every metric", Standings: "Every run", Sweep: "Every setting"}
 _VERDICTS = {"worse": "worse", "better": "better", "changed": "changed"}
 
 
-def render(noun: Comparison | Standings) -> str:
+def render(noun: Noun) -> str:
     """The page as text. WattvlmError names the cure where Bokeh is not installed."""
     require_bokeh()
     page = page_of(noun)
     plots: list[Any] = []
-    pictures = _changes(noun, plots) if isinstance(noun, Comparison) else _joules(noun, plots)
+    pictures = _pictures(noun, plots)
     top = "".join(f"<p>{html_text(line)}</p>" for line in (page.machine, *page.warnings))
     below = "".join(f"<p>{html_text(line)}</p>" for line in (page.equal, *page.notes, page.footer) if line)
-    summary = section("summary", "Every metric" if isinstance(noun, Comparison) else "Every run",
-                      f"{html_table(page.table)}{below}")  # fmt: skip
+    summary = section("summary", _SUMMARIES[type(noun)], f"{html_table(page.table)}{below}")
     missed = "Without scripts the pictures are not drawn; the table below holds all their numbers."
     title = " ".join(_words(page.title).split())
     return webpage(title, [top, pictures, summary], plots, missed)
+
+
+def _pictures(noun: Noun, plots: list[Any]) -> str:
+    if isinstance(noun, Sweep):
+        return _curves(noun, plots)
+    return _changes(noun, plots) if isinstance(noun, Comparison) else _joules(noun, plots)
+
+
+def _curves(sweep: Sweep, plots: list[Any]) -> str:
+    sections: list[str] = []
+    for what, unit in UNITS.items():
+        found = curves(sweep, what)
+        if not found:
+            continue
+        plots.append(plotted(curves_figure(sweep, what, found), f"{what}-plot"))
+        described = "; ".join(
+            f"{curve.name}: {', '.join(f'{value:.4g} {unit} at {x:g}' for x, value in zip(curve.x, curve.values))}"
+            for curve in found
+        )
+        caption = f"{what.capitalize()} a call at each setting, with 95 % intervals of the expected call."
+        caption += " The dashed line is the best setting." if sweep.best is not None else ""
+        sections.append(section(what, f"{what.capitalize()} by setting", _picture(f"{what}-plot", caption, described)))
+    return "".join(sections)
 
 
 def _changes(comparison: Comparison, plots: list[Any]) -> str:

@@ -9,14 +9,16 @@ from typing import Any, cast
 
 from wattvlm import filing
 from wattvlm.comparison import Comparison, Standings
+from wattvlm.renderers._comparisons._page import Noun
+from wattvlm.sweep import Sweep
 
 FORMAT = "json"
 FILE_EXTENSION = ".json"
 SCHEMA_VERSION = 1
-KINDS = {Comparison: "wattvlm comparison", Standings: "wattvlm standings"}
+KINDS = {Comparison: "wattvlm comparison", Standings: "wattvlm standings", Sweep: "wattvlm sweep"}
 
 
-def render(noun: Comparison | Standings, indent: int | None = 1) -> str:
+def render(noun: Noun, indent: int | None = 1) -> str:
     """The comparison as JSON with kind and schema_version; an end of an interval that is not known is null."""
     whole = {"kind": KINDS[type(noun)], "schema_version": SCHEMA_VERSION, **finite(filing.to_plain(noun))}
     return json.dumps(whole, allow_nan=False, indent=indent)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from wattvlm.comparison import Comparison, Standings
-from wattvlm.renderers._comparisons._page import page_of
+from wattvlm.renderers._comparisons._page import Noun, page_of
 from wattvlm.renderers._table import UNICODE, Row, Share, Table, aligned
 from wattvlm.renderers._text import GLUE, Line, legible
 
@@ -19,7 +18,7 @@ _SPECIAL = {
 }  # fmt: skip
 
 
-def render(noun: Comparison | Standings) -> str:
+def render(noun: Noun) -> str:
     """A table environment; \\usepackage{booktabs} is all it needs. Names of runs are escaped text."""
     page = page_of(noun)
     caption = " ".join(map(text, (page.title, page.machine, *page.warnings, page.equal, *page.notes, page.footer)))

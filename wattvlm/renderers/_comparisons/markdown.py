@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from wattvlm.comparison import Comparison, Standings
-from wattvlm.renderers._comparisons._page import page_of
+from wattvlm.renderers._comparisons._page import Noun, page_of
 from wattvlm.renderers.markdown import markdown_lines, markdown_table, markdown_text
 
 FORMAT = "markdown"
 FILE_EXTENSION = ".md"
 
 
-def render(noun: Comparison | Standings) -> str:
+def render(noun: Noun) -> str:
     """The comparison as Markdown; names of runs are escaped text."""
     page = page_of(noun)
     sections = [
