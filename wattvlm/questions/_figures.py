@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields, replace
+from math import inf
 
 from wattvlm.bench import Cell
 from wattvlm.comparison import Expected
@@ -13,7 +15,7 @@ from wattvlm.report import Report
 from wattvlm.studies import marginal
 from wattvlm.studies.compare import seconds
 from wattvlm.studies.expected import expected_part, expected_ratio
-from wattvlm.studies.quotients import share
+from wattvlm.studies.quotients import scaled, share
 from wattvlm.units import NS_PER_S
 
 ALLOWED = ("device", "driver", "power_limit", "virtual")
@@ -23,7 +25,7 @@ ALLOWED = ("device", "driver", "power_limit", "virtual")
 def joules(report: Report, what: str = "request") -> Expected | None:
     """Joules per request, image, visual_token and so on for the expected call; None where they are not resolved."""
     try:
-        return expected_ratio(report, what)
+        return _of_next(report, expected_ratio(report, what))
     except NotResolved:
         return None
 
@@ -31,9 +33,14 @@ def joules(report: Report, what: str = "request") -> Expected | None:
 def part_joules(report: Report, part: str) -> Expected | None:
     """Joules a call of a phase for the expected call; None where it has none, or they are not resolved."""
     try:
-        return expected_part(report, part)
+        return _of_next(report, expected_part(report, part))
     except (NotResolved, KeyError):
         return None
+
+
+def _of_next(report: Report, found: Expected) -> Expected:
+    """One call alone says nothing of how the next differs: its bounds are of the call that ran."""
+    return replace(found, low=-inf, high=inf, is_bounds=False) if len(report.calls) < 2 else found
 
 
 def share_or_none(report: Report, parts: Sequence[str]) -> Expected | None:
@@ -73,6 +80,37 @@ def expected_of_energy(energy: Energy) -> Expected:
     return Expected(value, low_j, high_j, energy.is_bounds, gains)
 
 
+def a_request(found: Expected | None, run: Run) -> Expected | None:
+    """A value of a call as that of each of its requests, which a batch holds several of."""
+    return None if found is None else scaled(found, 1.0 / run.cell.batch_size)
+
+
 def row_name(cell: Cell) -> str:
     """What a table calls a cell's model."""
     return cell.model.rstrip("/").rsplit("/", 1)[-1]
+
+
+def picture_words(cell: Cell) -> str:
+    """The pictures of a cell's request: "text only", "448 x 448", "4 of 448 x 448"; "" for one of the model's size."""
+    if not cell.images:
+        return "text only"
+    size = "" if cell.resolution is None else f"{cell.resolution[0]} x {cell.resolution[1]}"
+    if cell.images == 1:
+        return size
+    return f"{cell.images} of {size}" if size else f"{cell.images} pictures"
+
+
+def series_of(runs: Sequence[Run], *varied: str) -> dict[str, list[Run]]:
+    """Runs that differ in nothing but fields of their cell, by their model and whatever else not all runs share."""
+    others = [name for name in (each.name for each in fields(Cell)) if name not in (*varied, "model")]
+    telling = [name for name in others if len({getattr(run.cell, name) for run in runs}) > 1]
+    found: dict[str, list[Run]] = {}
+    for run in runs:
+        words = [_SETTING_WORDS[name].format(getattr(run.cell, name)) for name in telling if name in _SETTING_WORDS]
+        if "images" in telling or "resolution" in telling:
+            words.append(picture_words(run.cell))
+        found.setdefault(" ".join(filter(None, (row_name(run.cell), *words))), []).append(run)
+    return found
+
+
+_SETTING_WORDS = {"batch_size": "batch {}", "output_tokens": "{} tokens", "dtype": "{}", "device": "{}"}
