@@ -12,7 +12,7 @@ from wattvlm.energy import Energy
 from wattvlm.errors import NotComparable, NotResolved
 from wattvlm.questions.asked import Run
 from wattvlm.report import Report
-from wattvlm.studies import marginal
+from wattvlm.studies import Marginal, marginal
 from wattvlm.studies.compare import seconds
 from wattvlm.studies.expected import expected_part, expected_ratio
 from wattvlm.studies.quotients import scaled, share
@@ -62,12 +62,19 @@ def times(report: Report, name: str) -> list[float]:
     return [sum(each, 0.0) / NS_PER_S for each in ([one for one in call if one] for call in found) if each]
 
 
+def line(runs: Sequence[Run], per: str, part: str = "call", along: Sequence[str] = ()) -> Marginal | str:
+    """The line of a part's joules over counts of several runs of one model, as in `marginal`; why not, without one."""
+    try:
+        return marginal([run.report for run in runs], per=per, part=part, allow=ALLOWED, along=along)
+    except (NotResolved, NotComparable, KeyError) as error:
+        return str(error.args[0])
+
+
 def slope(runs: Sequence[Run], per: str, part: str = "call") -> tuple[Expected | None, str]:
     """Joules of one more token of a kind over several runs of one model, and in words; why not, without a number."""
-    try:
-        found = marginal([run.report for run in runs], per=per, part=part, allow=ALLOWED)
-    except (NotResolved, NotComparable) as error:
-        return None, str(error)
+    found = line(runs, per, part)
+    if isinstance(found, str):
+        return None, found
     words = f"more; {found.intercept} a call without any; runs lie {found.residual_j:.2g} J around the line"
     return expected_of_energy(found.energy), "; ".join((words, *found.notes))
 

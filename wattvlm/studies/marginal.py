@@ -71,13 +71,15 @@ class Marginal:
 
 
 def marginal(
-    reports: Sequence[Report], per: str = "visual_input", part: str = "call", *, allow: Collection[str] = ()
-) -> Marginal:
+    reports: Sequence[Report], per: str = "visual_input", part: str = "call", *, allow: Collection[str] = (),
+    along: Collection[str] = (),
+) -> Marginal:  # fmt: skip
     """Joules of one more token of a kind: the slope over runs with different counts, with its interval.
 
     reports: of one model on one device, each a run of like calls; vary images and lengths from run to run.
     per: a field of TokenCounts. part: a phase, or "call"; of the accelerator, gross. allow: kinds of obstacles to pass
-    over, as in `compare`, and "model".
+    over, as in `compare`, and "model". along: counts that move only because `per` does, such as the text tokens that
+    frame a picture: they are not in the line, their joules are in the slope, and a note says how many they are.
     NotResolved where the runs are too few, or their counts do not tell the slopes apart. NotComparable where the
     joules of the runs are not of one kind. ValueError for a count there is not.
     """
@@ -85,6 +87,7 @@ def marginal(
         raise ValueError(f"no count {per!r} to take a slope over; there are {list(COUNTS)}")
     _same_kind(reports, allow)
     counts, notes = _columns(reports, per, part)
+    notes += _moved_along({name: counts.pop(name) for name in along if name in counts and name != per}, counts[per])
     held = {name: column[0] for name, column in counts.items() if len(set(column)) == 1}
     free = {name: column for name, column in counts.items() if len(set(column)) > 1}
     if per not in free:
@@ -169,6 +172,16 @@ def _columns(reports: Sequence[Report], per: str, part: str) -> tuple[dict[str, 
             "low. Cure: a cache that is empty in each run"
         )
     return found, notes
+
+
+def _moved_along(moved: Mapping[str, Sequence[float]], counts: Sequence[float]) -> list[str]:
+    """What a reader must know of counts whose joules are in the slope of another."""
+    span = max(counts, default=0.0) - min(counts, default=0.0)
+    return [
+        f"{name} moves along, by {(max(column) - min(column)) / span:.2g} a token: its joules are in the slope"
+        for name, column in moved.items()
+        if span and len(set(column)) > 1
+    ]
 
 
 def _a_call(report: Report, name: str) -> float | None:
