@@ -1,57 +1,21 @@
-"""The run itself: cell after cell in random order, each repeated with random pauses until its phases are known."""
+"""The run itself: cell after cell in random order, here or on the nodes of a cluster."""
 
 from __future__ import annotations
 
 import os
-import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
 from pathlib import Path
-from time import monotonic_ns, sleep
-from typing import Any, Protocol
 
-from wattvlm.bench.design import Cell, Design
-from wattvlm.bench.keeping import TO_GIVE_BACK, Finished, Results, alone_in, begin, keep
-from wattvlm.bench.precision import Reach, reaches
-from wattvlm.metering import meter
-from wattvlm.report import Report
+from wattvlm.bench.design import Design
+from wattvlm.bench.keeping import TO_GIVE_BACK, Results, alone_in, begin
+from wattvlm.bench.ledger import Ledger
+from wattvlm.bench.measuring import Measuring
+from wattvlm.bench.measuring import Progress as Progress
+from wattvlm.bench.measuring import Subject as Subject
+from wattvlm.bench.measuring import Tell as Tell
 from wattvlm.sensing import ProbeSource
-from wattvlm.steering import Steered, steered
-from wattvlm.units import NS_PER_MS, NS_PER_S
-
-WARM_UP_CALLS = 2
-LONGEST_PAUSE_NS = 150 * NS_PER_MS
-"""Pauses of random length between calls are up to so long: more than a tick of a 100 ms counter, so that calls do not
-come in step with it."""
-
-FEWEST_FOR_INTERVALS = 5
-
-
-class Subject(Protocol):
-    """What is measured: it makes a call of a cell ready, loading what it needs."""
-
-    def call_of(self, cell: Cell, seed: int) -> Callable[[], Any]:
-        """The call, as a function that may be repeated; whatever it raises fails this cell alone."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Where a run is: cells done of all, the cell in work, its calls, how many it may need, and what is still open."""
-
-    done: int
-    cells: int
-    name: str
-    calls: int = 0
-    wanted: int = 0
-    spent_ns: int = 0
-    limit_ns: int = 0
-    open_parts: tuple[Reach, ...] = ()
-    finished: Finished | None = None
-
-
-Tell = Callable[[Progress], None]
+from wattvlm.steering import steered
 
 
 def run(
@@ -62,135 +26,46 @@ def run(
     probes: Sequence[ProbeSource] | None = None,
     tell: Tell | None = None,
     keep_seed: bool = False,
+    on: str | None = None,
 ) -> Results:
     """Measure what is missing in the folder, and give all that it then holds.
 
     subject: what is measured (default: the design's models by transformers). probes: as in `meter`. tell: is given a
-    Progress after each step. keep_seed: a folder that was begun keeps its order. DesignChanged where the folder holds
-    results of another design, WattvlmError where another run is writing into it. NotSteerable where the design sets
-    power limits or clocks that cannot be set here; those that are set are given back however the run ends.
+    Progress after each step. keep_seed: a folder that was begun keeps its order. on: "ray" or "ray://HOST:PORT", to
+    have each cell measured alone on a node of that cluster; the folder is this machine's all the same.
+    DesignChanged where the folder holds results of another design, WattvlmError where another run is writing into it.
+    NotSteerable where the design sets power limits or clocks that cannot be set here; those that are set are given
+    back however the run ends.
     """
     target = Path(folder)
     with alone_in(target):
-        results = begin(target, design, keep_seed)
-        missing = [cell for cell in results.design.cells() if cell.name in results.missing]
-        if not missing:
-            return results
+        ledger = Ledger(target, begin(target, design, keep_seed), tell or _say_nothing)
+        if not ledger.missing:
+            return ledger.results
         if subject is None:
             from wattvlm.bench.subjects import TransformersSubject
 
             subject = TransformersSubject(random_weights=design.random_weights)
-        settings = design.settings()
-        with steered(settings, target / TO_GIVE_BACK) if settings else nullcontext() as boards:
-            session = _Session(results.design, subject, probes, tell or _say_nothing, boards)
-            for place, cell in enumerate(missing):
-                found, report = session.measure(cell, len(results.order) - len(missing) + place, len(missing) - place)
-                results = keep(target, results, found, report)
-                session.told(found)
-    return results
+        if on is None:
+            _here(ledger, subject, probes, tell or _say_nothing, target / TO_GIVE_BACK)
+        else:
+            from wattvlm.bench.on_ray import measure_on
+
+            measure_on(on, ledger, subject, probes)
+    return ledger.results
+
+
+def _here(
+    ledger: Ledger, subject: Subject, probes: Sequence[ProbeSource] | None, tell: Tell, to_give_back: Path
+) -> None:
+    """Each cell on this machine, one after the other."""
+    design = ledger.results.design
+    settings = design.settings()
+    with steered(settings, to_give_back) if settings else nullcontext() as boards:
+        measuring = Measuring(design, subject, probes, tell, boards)
+        for cell in ledger.missing:
+            ledger.ended(*measuring.measure(cell, ledger.share_ns(), ledger.place))
 
 
 def _say_nothing(progress: Progress) -> None:
     """For those who do not listen."""
-
-
-class _Session:
-    """One run: what is shared by its cells."""
-
-    def __init__(
-        self, design: Design, subject: Subject, probes: Sequence[ProbeSource] | None, tell: Tell, boards: Steered | None
-    ) -> None:
-        self._design = design
-        self._subject = subject
-        self._probes = probes
-        self._tell = tell
-        self._boards = boards
-        self._begin_ns = monotonic_ns()
-        self._chance = random.Random()  # pauses differ from run to run, also where the order does not
-        self._progress = Progress(0, 0, "")
-
-    def measure(self, cell: Cell, done: int, left: int) -> tuple[Finished, Report | None]:
-        """One cell: warmed up, repeated, and analysed; what its call raises is its failure."""
-        design = self._design
-        cells = done + left
-        limit_ns = self._share_ns(left)
-        self._show(Progress(done, cells, cell.name, limit_ns=limit_ns))
-        try:
-            call = self._subject.call_of(cell, design.seed)
-            limits_w = self._boards.set(cell.setting) if self._boards is not None else {}
-            for _ in range(WARM_UP_CALLS):
-                call()
-            sleep(design.cool_down_ns / NS_PER_S)
-            report, stopped = self._repeat(call, cell, limit_ns, (done, cells))
-            report = _with_setting(report, limits_w, cell)
-        except Exception as error:  # a model may fail in any way, such as out of memory: only its cell does
-            words = " ".join(f"{type(error).__name__}: {error}".split())[:500]
-            return Finished(cell.name, "", 0, "failed", failure=words), None
-        still = [each for each in reaches(report, design.until_fraction) if not each.is_within]
-        open_parts = tuple(f"{each}: {each.why_not or f'{each.calls} calls needed'}" for each in still)
-        return Finished(cell.name, f"{cell.name}.json.gz", len(report.calls), stopped, open_parts), report
-
-    def told(self, found: Finished) -> None:
-        """Tell that a cell is done."""
-        last = self._progress
-        self._show(Progress(last.done + 1, last.cells, found.name, found.calls, found.calls, finished=found))
-
-    def _share_ns(self, left: int) -> int:
-        """How long a cell may take: an equal part of the time that is left."""
-        spent_ns = monotonic_ns() - self._begin_ns
-        return max(self._design.limit_ns - spent_ns, 0) // left
-
-    def _repeat(self, call: Callable[[], Any], cell: Cell, limit_ns: int, place: tuple[int, int]) -> tuple[Report, str]:
-        """Repeat until each phase is within, or calls or time are at their limit; why it stopped."""
-        design = self._design
-        begin_ns, done, wanted, stopped = monotonic_ns(), 0, design.fewest_calls, ""
-        with meter(label=cell.name, probes=self._probes) as m:
-            while not stopped:
-                for _ in self._pauses(wanted - done):
-                    call()
-                    done += 1
-                    spent_ns = monotonic_ns() - begin_ns
-                    self._show(Progress(*place, cell.name, done, wanted, spent_ns, limit_ns, self._progress.open_parts))
-                    if spent_ns > limit_ns and done >= min(FEWEST_FOR_INTERVALS, design.most_calls):
-                        stopped = "time is up"
-                        break
-                if not stopped:
-                    found = reaches(m.report, design.until_fraction)
-                    reachable = tuple(each for each in found if each.calls is not None)
-                    self._show(
-                        Progress(*place, cell.name, done, wanted, monotonic_ns() - begin_ns, limit_ns, reachable)
-                    )
-                    stopped, wanted = _next(found, done, design.most_calls)
-        return m.report, stopped
-
-    def _pauses(self, calls: int) -> Iterator[None]:
-        for _ in range(calls):
-            sleep(self._chance.random() * LONGEST_PAUSE_NS / NS_PER_S)
-            yield
-
-    def _show(self, progress: Progress) -> None:
-        self._progress = progress
-        self._tell(progress)
-
-
-def _with_setting(report: Report, limits_w: Mapping[str, float | None], cell: Cell) -> Report:
-    """The report with what its GPUs were set to: the sampler asked for limits once, before the first cell."""
-    facts = {f"{board} limit_w": f"{limit_w:g}" for board, limit_w in limits_w.items() if limit_w is not None}
-    if cell.core_clock_hz is not None:
-        facts |= {f"{board} locked_clock_hz": f"{cell.core_clock_hz:.0f}" for board in limits_w}
-    return replace(report, host=replace(report.host, facts={**report.host.facts, **facts})) if facts else report
-
-
-def _next(found: Sequence[Reach], done: int, most_calls: int) -> tuple[str, int]:
-    """(why to stop, or "", and how many calls in all come next): what the widest phase needs, at most twice as many.
-
-    What few calls say of the need is rough, so it is asked again on the way there.
-    """
-    needed = [each.calls for each in found if each.calls is not None]
-    if not found:
-        return "no sensor: joules are modelled or absent", done
-    if not needed:
-        return "each phase that can be is within", done
-    if done >= most_calls:
-        return f"{most_calls} calls are the most", done
-    return "", min(max(needed), 2 * done, most_calls)

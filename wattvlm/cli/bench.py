@@ -53,12 +53,14 @@ _INTERRUPTED = 130
 @click.option("--budget", default="10m", show_default=True, metavar="TIME", help="At most so long for all cells.")
 @click.option("--cool-down", default="1s", show_default=True, metavar="TIME", help="Quiet before each cell.")
 @click.option("--seed", type=int, help="Of the order and of the images (default: a new one, kept in the folder).")
+@click.option("--on", metavar="RAY", help="ray, or ray://HOST:PORT: each cell alone on a node of that cluster.")
 @click.option("--save", "folder", default="wattvlm-bench", show_default=True, type=click.Path(path_type=Path),
               help="Where the results go; the same folder again goes on where it was cut off.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 def command(
-    models: tuple[str, ...], configs: tuple[str, ...], folder: Path, as_json: bool, seed: int | None, **options: object
-) -> None:
+    models: tuple[str, ...], configs: tuple[str, ...], folder: Path, as_json: bool, seed: int | None, on: str | None,
+    **options: object,
+) -> None:  # fmt: skip
     """Measure models over a matrix, until the joules are known.
 
     MODEL is a folder, a hub id that is on this machine, or `shipped`. Each combination of the options is a cell:
@@ -84,7 +86,7 @@ def command(
             seconds_under("--ttft-under", options["ttft_under"]),
             seconds_under("--tpot-under", options["tpot_under"]),
         )
-        design = _design(models, configs, seed, options)
+        design = _design(models, configs, seed, options, on)
         if under != (None, None) and not design.settings():
             raise ValueError(
                 "--ttft-under and --tpot-under choose among --power-limits or --clocks, and there are none"
@@ -96,7 +98,7 @@ def command(
                 config_of(name)
         subject = TransformersSubject(random_weights=design.random_weights, may_download=bool(options["download"]))
         with Bars(len(design.cells())) as bars:
-            results = run(design, folder, subject=subject, tell=bars.tell, keep_seed=seed is None)
+            results = run(design, folder, subject=subject, tell=bars.tell, keep_seed=seed is None, on=on)
     except (WattvlmError, ValueError) as error:
         raise click.UsageError(str(error)) from error
     except KeyboardInterrupt:
@@ -105,7 +107,9 @@ def command(
     _show(folder, results, as_json, under)
 
 
-def _design(models: tuple[str, ...], configs: tuple[str, ...], seed: int | None, options: dict[str, object]) -> Design:
+def _design(
+    models: tuple[str, ...], configs: tuple[str, ...], seed: int | None, options: dict[str, object], on: str | None
+) -> Design:
     from wattvlm.bench import Design
     from wattvlm.units import NS_PER_S
 
@@ -113,7 +117,7 @@ def _design(models: tuple[str, ...], configs: tuple[str, ...], seed: int | None,
         raise ValueError("give models to measure, or --config and --random-weights: one of the two")
     if bool(configs) != bool(options["random_weights"]):
         raise ValueError("--config gives sizes without weights, so it goes with --random-weights, and only that does")
-    devices = words(options["device"]) or (usual_device(),)
+    devices = words(options["device"]) or (usual_device() if on is None else _device_on(on),)
     gpu = all(device.startswith("cuda") for device in devices)
     limits_w, clocks_hz = watts(options["power_limits"]), hertz(options["clocks"])
     if (limits_w or clocks_hz) and not gpu:
@@ -139,6 +143,14 @@ def _design(models: tuple[str, ...], configs: tuple[str, ...], seed: int | None,
     )
 
 
+def _device_on(address: str) -> str:
+    """cuda where a node of the cluster has a GPU; this machine may have none."""
+    from wattvlm.bench.on_ray import connected, has_gpus
+
+    with connected(address) as ray:
+        return "cuda" if has_gpus(ray) else "cpu"
+
+
 def _show(folder: Path, results: Results, as_json: bool, under: tuple[float | None, float | None]) -> None:
     from wattvlm.bench import reports, sweeps
     from wattvlm.bench.keeping import shortened
@@ -156,6 +168,12 @@ def _show(folder: Path, results: Results, as_json: bool, under: tuple[float | No
         found = standings(named, allow=("device", "power_limit", "provenance"))
         click.echo(str(render(found, "json" if as_json else "console")))
     if not as_json:
+        machines = sorted({report.host.name for report in measured.values()})
+        if len(machines) > 1:
+            click.echo(
+                f"Measured on {len(machines)} machines ({', '.join(machines)}): a difference between cells of two of "
+                "them is also that of the machines and of their sensors' gains"
+            )
         for each in results.finished:
             if each.open_parts:
                 click.echo(f"{each.name}: not within ({each.stopped}): {'; '.join(each.open_parts)}")

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, cast
 
-from wattvlm.steering.family import is_of
+from wattvlm.steering.family import is_of, started_at
 from wattvlm.steering.nvml import Kept, NotSteerable, NvmlBoards
 from wattvlm.sweep import Setting
 
@@ -32,16 +32,16 @@ class _Ended(BaseException):
 def run(plan: Mapping[str, Any]) -> None:
     """Serve the program until it ends.
 
-    plan: parent_pid, file (where is written what is to be given back; "" for nowhere), kept (what an earlier guardian
-    left there, or None), settings (all that will be set).
+    plan: program and started (its pid, and when it was started: see `started_at`), file (where is written what is to be
+    given back; "" for nowhere), kept (what an earlier guardian left there, or None), settings (all that will be set).
     """
     for each in _ENDS_IT:
         signal.signal(each, _end)
     guardian: _Guardian | None = None
     try:
         guardian = _Guardian(plan)
-        _answer(boards=guardian.boards.names(), kept=[asdict(each) for each in guardian.kept])
-        for line in _lines(int(plan["parent_pid"])):
+        _answer(guardian=os.getpid(), kept=[asdict(each) for each in guardian.kept])
+        for line in _lines(int(plan["program"]), plan["started"]):
             _answer(**guardian.obey(json.loads(line)))
     except NotSteerable as error:
         _answer(error=str(error))
@@ -62,7 +62,7 @@ class _Guardian:
     """What was there before, and what has been set since."""
 
     def __init__(self, plan: Mapping[str, Any]) -> None:
-        self._program = int(plan["parent_pid"])
+        self._program = int(plan["program"])
         self._file = Path(plan["file"]) if plan["file"] else None
         self.boards = NvmlBoards()
         left = cast("list[dict[str, Any]] | None", plan["kept"])
@@ -100,6 +100,7 @@ class _Guardian:
         self._limits |= setting.power_limit_w is not None
         self._clocks |= setting.core_clock_hz is not None
         if self._file is not None and not self._file.exists():
+            self._file.parent.mkdir(parents=True, exist_ok=True)
             unfinished = self._file.with_name(f"{self._file.name}.{os.getpid()}")
             unfinished.write_text(json.dumps([asdict(each) for each in self.kept]))
             unfinished.replace(self._file)
@@ -115,11 +116,11 @@ def _answer(**words: Any) -> None:
         return
 
 
-def _lines(program: int) -> Iterator[bytes]:
+def _lines(program: int, started: int | None) -> Iterator[bytes]:
     """What the program writes, line by line, until it is gone."""
     ended = _end_of(program)
     waiting = b""
-    while os.getppid() == program:
+    while started_at(program) == started:
         ready, _, _ = select.select([0, *ended], [], [], None if ended else _LOOK_EVERY_S)
         if any(each in ready for each in ended):
             return

@@ -59,10 +59,6 @@ class NvmlBoards:
         """What each board has now."""
         return [Kept(board.uuid, board.index, self._limit_w(board)) for board in self._boards]
 
-    def names(self) -> tuple[str, ...]:
-        """The boards' parts of the names of their channels."""
-        return tuple(board.name for board in self._boards)
-
     def check(self, settings: Sequence[Setting], whose: Whose) -> None:
         """NotSteerable where one of the settings could not be set, or where the GPU is not this program's alone."""
         for board in self._boards:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from subprocess import PIPE, Popen, TimeoutExpired
 from typing import Any
 
 import wattvlm
+from wattvlm.steering.family import started_at
 from wattvlm.steering.nvml import NotSteerable as NotSteerable
 from wattvlm.sweep import Setting
 
@@ -21,8 +23,10 @@ _ENDS_WITHIN_S = 20.0
 """A driver's setter takes milliseconds; one that takes this long will not come back."""
 
 # As the sampling process: the interpreter's own sys.path stays first, so that no user's file shadows a module of it.
+# No child of the program's: what ends a program (Ray, for one) may end its children with it, before they gave back.
 _BOOT = (
-    "import sys, json\n"
+    "import os, sys, json\n"
+    "if os.fork(): os._exit(0)\n"
     "plan = json.loads(sys.argv[1])\n"
     "sys.path += [entry for entry in plan['path'] if entry not in sys.path]\n"
     "from wattvlm.steering.guardian import run\n"
@@ -36,13 +40,14 @@ class Steered:
     def __init__(self, settings: Sequence[Setting], file: Path | None) -> None:
         self._settings = tuple(settings)
         self._file = file
+        self._pid = 0
         self._kept: list[dict[str, Any]] | None = _left(file)
         self._guardian = self._started()
 
     @property
     def guardian(self) -> int:
         """The pid of the process that sets and gives back."""
-        return self._guardian.pid
+        return self._pid
 
     def set(self, setting: Setting) -> dict[str, float | None]:
         """Set every board; gives the limits in watts that they enforce, by the board's name (None without one).
@@ -69,14 +74,17 @@ class Steered:
     def _started(self) -> Popen[bytes]:
         home = Path(wattvlm.__file__).absolute().parent.parent
         plan = {
-            "parent_pid": os.getpid(), "file": str(self._file.absolute()) if self._file else "", "kept": self._kept,
+            "program": os.getpid(), "started": started_at(os.getpid()), "kept": self._kept,
+            "file": str(self._file.absolute()) if self._file else "",
             "settings": [asdict(each) for each in self._settings],
             "path": [str(home), *(entry for entry in sys.path if Path(entry).is_absolute())],
         }  # fmt: skip
         command = [sys.executable, "-I", "-S", "-c", _BOOT, json.dumps(plan)]
         self._guardian = Popen(command, stdin=PIPE, stdout=PIPE, cwd="/", start_new_session=True)
+        self._guardian.wait()
         try:
-            self._kept = self._answer()["kept"]
+            found = self._answer()
+            self._pid, self._kept = int(found["guardian"]), found["kept"]
         except BaseException:
             self._ended()
             raise
@@ -106,8 +114,9 @@ class Steered:
         try:
             printed, _ = self._guardian.communicate(timeout=_ENDS_WITHIN_S)
         except TimeoutExpired:
-            self._guardian.kill()
-            self._guardian.communicate()
+            if self._pid:
+                with suppress(ProcessLookupError):
+                    os.kill(self._pid, signal.SIGKILL)
             return None
         lines = [line for line in printed.splitlines() if b'"failed"' in line]
         return [str(each) for each in json.loads(lines[-1])["failed"]] if lines else None
