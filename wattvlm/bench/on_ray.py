@@ -198,11 +198,8 @@ class Placing:
 
         A sweep over limits or clocks stays on one node: two boards differ by more than their gains are known.
         """
-        others = {
-            other.last.without_setting if other.cell is None and other.last else other.cell.without_setting
-            for other in self.places.values()
-            if other is not place and (other.cell or other.last)
-        }  # fmt: skip
+        elsewhere = (other.cell or other.last for other in self.places.values() if other is not place)
+        others = {cell.without_setting for cell in elsewhere if cell is not None}
         free = [cell for cell in self.waiting if not cell.setting or cell.without_setting not in others]
         last = place.last
         if last is None:
