@@ -41,8 +41,11 @@ class Answers:
     chance: Mapping[str, float]
 
 
-def read_answers(path: Path) -> Answers:
-    """The answers in a result file; ReportFormatError says what is missing in a file that is none."""
+def read_answers(path: Path, most_score: float = 1.0) -> Answers:
+    """The answers in a result file; ReportFormatError says what is missing in a file that is none.
+
+    most_score: what a wholly right answer gets (1; a judge may give more).
+    """
     entries = list(_entries(path))
     if not entries:
         raise ReportFormatError(f"{path} holds no answers: it is empty")
@@ -54,7 +57,7 @@ def read_answers(path: Path) -> Answers:
         value = _number(entry.get(measure))
         if value is None:
             raise ReportFormatError(f"{path}: question {question} has no number under {measure!r}")
-        right[question] = value
+        right[question] = value / most_score
         options = _options(entry)
         if options > 1:
             chance[question] = 1.0 / options

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 
 from wattvlm.answers import Answer
 from wattvlm.bench import Cell
-from wattvlm.questions import Asked, Run, Study
+from wattvlm.questions import Answered, Asked, Run, Study
 from wattvlm.testing import CostModel, Request
 
 PATCH_PX = 28
@@ -19,6 +20,17 @@ def request_of(cell: Cell) -> Request:
     return Request(cell.images, visual, 32, cell.output_tokens, cell.batch_size)
 
 
+def marked_answers(right: float, questions: int = 80, seed: int = 0, chance: float = 0.25) -> tuple[Answered, ...]:
+    """Answers of which each is right with a probability, the same answers for the same seed."""
+    draws = random.Random(seed)
+    return tuple(
+        Answered(str(number), str(number), "A", float(draws.random() < right), chance) for number in range(questions)
+    )
+
+
+NEEDED_ANSWERS: dict[str, Callable[[Cell], tuple[Answered, ...]]] = {"accuracy": lambda _: marked_answers(0.7)}
+
+
 def answered(
     study: Study,
     asked: Asked,
@@ -26,11 +38,13 @@ def answered(
     seed: int = 0,
     calls: int = 20,
     request: Callable[[Cell], Request] = request_of,
+    answers: Callable[[Cell], tuple[Answered, ...]] | None = None,
 ) -> Answer:
-    """The study's answer from a virtual run of every cell."""
+    """The study's answer from a virtual run of every cell. answers: that its runs keep (default: what it needs)."""
     design = study.design(asked)
+    kept = answers or NEEDED_ANSWERS.get(study.NAME, lambda _: ())
     runs = [
-        Run(cell, costs(cell).report(request(cell), calls, 1_000 * seed + place))
+        Run(cell, costs(cell).report(request(cell), calls, 1_000 * seed + place), kept(cell))
         for place, cell in enumerate(design.cells())
     ]
     return study.answer(runs, design)

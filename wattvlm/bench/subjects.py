@@ -33,7 +33,7 @@ class TransformersSubject:
 
     def call_of(self, cell: Cell, seed: int) -> Callable[[], Any]:
         """One call of the cell: preprocess and `generate`, the answer exactly as long as the cell says."""
-        model, processor = self._model(cell, seed)
+        model, processor = self.loaded(cell, seed)
         options = {"min_new_tokens": cell.output_tokens, "max_new_tokens": cell.output_tokens, "do_sample": False}
         if processor is None:
             inputs = made_up_inputs(model, cell, seed)
@@ -46,7 +46,8 @@ class TransformersSubject:
 
         return call
 
-    def _model(self, cell: Cell, seed: int) -> tuple[Any, Any]:
+    def loaded(self, cell: Cell, seed: int) -> tuple[Any, Any]:
+        """The cell's model and its processor, None with random weights; loaded once for cells with the same."""
         if self._loaded is None or self._loaded[0] != cell.loading:
             self._loaded = None  # the one before is given up first: two may not fit
             self._loaded = cell.loading, *self._load(cell, seed)
@@ -121,13 +122,14 @@ def _asked(processor: Any, cell: Cell, seed: int) -> tuple[Any, list[str]]:
     chance = numpy.random.default_rng(seed)
     pixels = chance.integers(0, 256, (cell.batch_size, cell.images, height, width, 3), dtype=numpy.uint8)
     pictures = [[images.fromarray(each) for each in prompt] for prompt in pixels]
-    return (pictures if cell.images else None), [_prompt(processor, cell.images)] * cell.batch_size
+    return (pictures if cell.images else None), [prompt_of(processor, cell.images, QUESTION)] * cell.batch_size
 
 
-def _prompt(processor: Any, images: int) -> str:
+def prompt_of(processor: Any, images: int, text: str) -> str:
+    """A text about so many pictures, in the format of the processor's own chats where it has one."""
     content: list[dict[str, str]] = [{"type": "image"} for _ in range(images)]
-    content.append({"type": "text", "text": QUESTION})
+    content.append({"type": "text", "text": text})
     if getattr(processor, "chat_template", None):
         messages = [{"role": "user", "content": content}]
         return str(processor.apply_chat_template(messages, add_generation_prompt=True))
-    return f"{getattr(processor, 'image_token', '<image>') * images}\n{QUESTION}"
+    return f"{getattr(processor, 'image_token', '<image>') * images}\n{text}"

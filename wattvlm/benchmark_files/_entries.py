@@ -22,7 +22,7 @@ def rows(path: Path) -> Iterator[tuple[int, list[str], list[str]]]:
         with path.open("rb") as file:
             lines = (line.decode("utf-8") for line in iter(file.readline, b""))
             reader = csv.reader(lines, delimiter="\t")
-            heads = [head.lstrip("\ufeff") for head in next(reader, [])]
+            heads = [head.lstrip("\ufeff") for head in next(reader, list[str]())]
             while True:
                 offset = file.tell()
                 cells = next(reader, None)

@@ -44,7 +44,8 @@ def graded(path: Path) -> dict[str, float] | None:
     found = loaded(path)
     if not isinstance(found, dict):
         return None
-    entries = cast("dict[str, dict[str, Any]]", found)
-    if not entries or not all(isinstance(each, dict) and each.get("score") for each in entries.values()):
+    entries = cast("dict[str, object]", found)
+    grades = {id: cast("dict[str, Any]", each).get("score") for id, each in entries.items() if isinstance(each, dict)}
+    if not grades or not all(isinstance(each, list) and each for each in grades.values()):
         return None
-    return {id: fmean(float(one) for one in each["score"]) for id, each in entries.items()}
+    return {id: fmean(float(one) for one in cast("list[Any]", each)) for id, each in grades.items()}

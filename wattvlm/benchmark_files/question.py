@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import csv
 import io
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -68,12 +68,16 @@ class Question:
     group: str = ""
     is_clip: bool = False
 
-    def prompt(self) -> str:
-        """The question as a model is asked: the hint, the question, and the options with their letters."""
+    def prompt(self, asks: str = "") -> str:
+        """The question as a model is asked: the hint, the question, the options with their letters, and how to answer.
+
+        asks: the form of the answer that the benchmark wants, for questions without options.
+        """
         lines = [self.hint, self.text]
         if self.options:
             lines += [f"{letter}. {option}" for letter, option in zip(LETTERS, self.options)]
-            lines.append("Answer with the letter of the right option.")
+            asks = "Answer with the letter of the right option."
+        lines.append(asks)
         return "\n".join(line for line in lines if line)
 
     def frames(self, wanted: int) -> tuple[Picture, ...]:
@@ -88,7 +92,7 @@ class Question:
 class Benchmark:
     """The questions of one file. format: the name of its reader. most_score: what a judge gives at most.
 
-    missing: ids of questions whose pictures are not there.
+    asks: how a model is told to answer open questions. missing: ids of questions whose pictures are not there.
     """
 
     name: str
@@ -97,7 +101,7 @@ class Benchmark:
     marking: Marking
     most_score: float = 1.0
     missing: tuple[str, ...] = ()
-    settings: Mapping[str, str] = field(default_factory=dict[str, str])
+    asks: str = ""
 
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"

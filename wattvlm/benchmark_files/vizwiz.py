@@ -14,6 +14,8 @@ from wattvlm.benchmark_files.question import Benchmark, Question
 NAME = "vizwiz"
 TELLS = "VizWiz's val.json, and its pictures in a folder"
 
+ASKS = "Answer with one word or a short phrase, or with 'unanswerable' where the picture does not tell."
+
 
 def knows(path: Path, head: str) -> bool:
     """By the keys that only VizWiz has together."""
@@ -35,4 +37,4 @@ def read(path: Path, pictures: Path) -> Benchmark:
         people = tuple(str(each["answer"]) for each in entry.get("answers", ()))
         category = text_of(entry, "answer_type")
         found.append(Question(name, text_of(entry, "question"), (there,), people, category=category))
-    return Benchmark(f"VizWiz_{path.stem}", NAME, tuple(found), "soft", missing=tuple(missing))
+    return Benchmark(f"VizWiz_{path.stem}", NAME, tuple(found), "soft", missing=tuple(missing), asks=ASKS)

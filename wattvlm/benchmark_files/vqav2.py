@@ -16,6 +16,9 @@ from wattvlm.benchmark_files.question import Benchmark, BenchmarkFileError, Ques
 NAME = "vqav2"
 TELLS = "VQAv2's ..._questions.json with its ..._annotations.json beside it, and COCO's pictures in a folder"
 
+ASKS = "Answer with one word or a short phrase."
+"""The score takes an answer as a whole, so that a sentence is never right."""
+
 _CATEGORY = "answer_type"
 
 
@@ -41,7 +44,7 @@ def read(path: Path, pictures: Path) -> Benchmark:
         said = answers.get(id, {})
         people = tuple(str(each["answer"]) for each in said.get("answers", ()))
         found.append(Question(id, str(entry["question"]), (there,), people, category=str(said.get(_CATEGORY, ""))))
-    return Benchmark(path.stem, NAME, tuple(found), "soft", missing=tuple(missing))
+    return Benchmark(path.stem, NAME, tuple(found), "soft", missing=tuple(missing), asks=ASKS)
 
 
 def _picture_names(subset: str, image: object) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import click
 
@@ -50,6 +50,10 @@ def _formats(decorated: Callable[..., None]) -> Callable[..., None]:
 @click.option("--budget", default="30m", show_default=True, metavar="TIME", help="At most so long for all cells.")
 @click.option("--cool-down", default="1s", show_default=True, metavar="TIME", help="Quiet before each cell.")
 @click.option("--seed", type=int, help="Of the order and of the images (default: a new one, kept in the folder).")
+@click.option("--questions", "benchmark", default="", metavar="FILE", help="accuracy: a benchmark's own file.")
+@click.option("--pictures", default="", metavar="FOLDER", help="accuracy: where the file's pictures lie.")
+@click.option("--circular", is_flag=True, help="accuracy: CircularEval, each question with its options in every turn.")
+@click.option("--scores", multiple=True, metavar="MODEL=FILE", help="accuracy: marks of a judge, by question.")
 @click.option("--save", "folder", type=click.Path(path_type=Path), help="Where runs go (default: wattvlm-study-NAME).")
 @_formats
 @click.option("-o", "--output-file", "output", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file.")
@@ -118,7 +122,21 @@ def _asked(models: tuple[str, ...], configs: tuple[str, ...], seed: int | None, 
         cool_down_ns=round(seconds("--cool-down", str(options["cool_down"])) * NS_PER_S),
         seed=secrets.randbelow(2**31) if seed is None else seed,
         versions=installed_versions(),
+        benchmark=str(options["benchmark"]),
+        pictures=str(options["pictures"]),
+        is_circular=bool(options["circular"]),
+        scores=_pairs(options["scores"]),
     )
+
+
+def _pairs(given: object) -> tuple[tuple[str, str], ...]:
+    found: list[tuple[str, str]] = []
+    for each in cast("tuple[str, ...]", given):
+        model, separator, path = each.rpartition("=")
+        if not separator or not Path(path).is_file():
+            raise ValueError(f"--scores {each}: it must be MODEL=FILE, and the file must be there")
+        found.append((model, path))
+    return tuple(found)
 
 
 def _show(answer: Answer, output_format: str, output: Path | None) -> None:

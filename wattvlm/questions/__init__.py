@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -24,6 +25,9 @@ from wattvlm.bench.keeping import Results, load
 from wattvlm.bench.running import Subject, Tell
 from wattvlm.errors import WattvlmError
 from wattvlm.plugins import own_modules
+from wattvlm.questions._answers import kept_answers as kept_answers
+from wattvlm.questions._answers import marked
+from wattvlm.questions.asked import Answered as Answered
 from wattvlm.questions.asked import Asked as Asked
 from wattvlm.questions.asked import Run as Run
 from wattvlm.questions.asked import Study as Study
@@ -65,15 +69,18 @@ def ask(
     """
     found = study(name)
     design = found.design(asked)
-    measured = subject if subject is not None else subject_of(found, asked)
+    measured = subject if subject is not None else subject_of(found, replace(asked, folder=str(folder)))
     run_bench(design, folder, subject=measured, probes=probes, tell=tell, keep_seed=keep_seed)
-    return answered(name, folder)
+    return answered(name, folder, asked.scores)
 
 
-def answered(name: str, folder: str | os.PathLike[str]) -> Answer:
-    """What the runs in a folder say; NothingMeasured where none of its cells was measured."""
+def answered(name: str, folder: str | os.PathLike[str], scores: Sequence[tuple[str, str]] = ()) -> Answer:
+    """What the runs in a folder say; NothingMeasured where none of its cells was measured.
+
+    scores: (model, file) with marks of its answers in the place of those that are kept.
+    """
     results = load(Path(folder))
-    runs = runs_in(results, folder)
+    runs = marked(runs_in(results, folder), scores)
     if not runs:
         failures = "; ".join(f"{each.name}: {each.failure}" for each in results.finished if each.failure)
         raise NothingMeasured(
@@ -85,4 +92,4 @@ def answered(name: str, folder: str | os.PathLike[str]) -> Answer:
 def runs_in(results: Results, folder: str | os.PathLike[str]) -> tuple[Run, ...]:
     """The finished cells of a folder with their reports, in the order of the matrix's names."""
     cells = {cell.name: cell for cell in results.design.cells()}
-    return tuple(Run(cells[name], report) for name, report in reports(folder).items())
+    return tuple(Run(cells[name], report, kept_answers(Path(folder), name)) for name, report in reports(folder).items())

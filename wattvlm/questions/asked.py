@@ -19,8 +19,10 @@ class Asked:
     """What a user asks of a study. What is None is the study's own choice.
 
     models, random_weights, dtypes, devices, until_fraction, fewest_calls, most_calls, limit_ns, cool_down_ns, seed,
-    versions: as in a bench's Design. images, resolutions, batch_sizes, output_tokens: of the matrix. usual_dtype: where
-    neither the user nor the study asks for one.
+    versions: as in a bench's Design. benchmark: a file of questions, pictures: the folder of its pictures, is_circular:
+    each question with its options in every turn, scores: (model, file of a judge's or another program's marks), folder:
+    where the study's runs and answers lie. images, resolutions, batch_sizes, output_tokens: of the matrix.
+    usual_dtype: where neither the user nor the study asks for one.
     """
 
     models: tuple[str, ...] = ("shipped",)
@@ -39,9 +41,18 @@ class Asked:
     cool_down_ns: int = NS_PER_S
     seed: int = 0
     versions: Mapping[str, str] = field(default_factory=dict[str, str])
+    benchmark: str = ""
+    pictures: str = ""
+    is_circular: bool = False
+    scores: tuple[tuple[str, str], ...] = ()
+    folder: str = ""
 
-    def design(self, **of_study: Any) -> Design:
-        """The Design with the study's own matrix, where the user asked for no other."""
+    def design(self, settings: Mapping[str, str] | None = None, **of_study: Any) -> Design:
+        """The Design with the study's own matrix, where the user asked for no other.
+
+        settings: what else runs depend on, by name; a folder of runs is only gone on with where they are the same.
+        """
+        settings = settings or {}
         wished = {
             name: value
             for name in ("images", "resolutions", "batch_sizes", "output_tokens", "dtypes")
@@ -52,16 +63,33 @@ class Asked:
             models=self.models, devices=self.devices, random_weights=self.random_weights,
             until_fraction=self.until_fraction, fewest_calls=min(self.fewest_calls, self.most_calls),
             most_calls=self.most_calls, limit_ns=self.limit_ns, cool_down_ns=self.cool_down_ns, seed=self.seed,
-            versions=self.versions, **matrix,
+            versions={**self.versions, **settings}, **matrix,
         )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """One answer of a model to a question of a benchmark.
+
+    group: the question of which this is a pass; the same as question where there is one pass. score: how right it is, 0
+    to 1; None where nobody has marked it. chance: what an answer without looking gets. most_score: a judge's.
+    """
+
+    question: str
+    group: str
+    text: str
+    score: float | None = None
+    chance: float | None = None
+    most_score: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Run:
-    """One cell that was measured: what was asked, and the Report of it."""
+    """One cell that was measured: what was asked, the Report of it, and its answers where a study keeps them."""
 
     cell: Cell
     report: Report
+    answers: tuple[Answered, ...] = ()
 
     @property
     def is_modelled(self) -> bool:

@@ -1,0 +1,111 @@
+"""Answers to a benchmark's questions: asked under the meter, kept beside the runs, and marked.
+
+One file of JSON lines a cell, which `wattvlm compare --scores` reads too: question_id, prediction, score, chance.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from wattvlm.bench import Cell
+from wattvlm.bench.running import WARM_UP_CALLS
+from wattvlm.bench.subjects import SHIPPED, TransformersSubject, prompt_of
+from wattvlm.benchmark_files import Benchmark, Question
+from wattvlm.benchmark_files.marking import chance, score
+from wattvlm.benchmark_files.mmvet import graded
+from wattvlm.errors import WattvlmError
+from wattvlm.questions.asked import Answered, Run
+from wattvlm.scores import read_answers
+
+ENDING = ".answers.jsonl"
+
+
+class BenchmarkSubject:
+    """Each call asks the next question of a benchmark, and its answer is kept in the folder.
+
+    The calls to warm up ask the first question, and keep nothing.
+    """
+
+    def __init__(
+        self, benchmark: Benchmark, questions: Sequence[Question], folder: Path, models: TransformersSubject
+    ) -> None:
+        self._benchmark = benchmark
+        self._questions = tuple(questions)
+        self._folder = folder
+        self._models = models
+        self._chance = chance(questions, benchmark.marking)
+
+    def call_of(self, cell: Cell, seed: int) -> Callable[[], str]:
+        """The call that asks and keeps; WattvlmError for a model that has no processor, so that it reads nothing."""
+        model, processor = self._models.loaded(cell, seed)
+        if processor is None:
+            raise WattvlmError(f"{cell.model}: random weights answer nothing. Cure: a trained model for this study")
+        path = self._folder / f"{cell.name}{ENDING}"
+        path.write_text("", encoding="utf-8")
+        turns = iter([(self._questions[0], False)] * WARM_UP_CALLS + [(each, True) for each in self._questions])
+
+        def call() -> str:
+            question, is_kept = next(turns)
+            said = self._ask(model, processor, question, cell)
+            if is_kept:
+                self._keep(path, question, said)
+            return said
+
+        return call
+
+    def _ask(self, model: Any, processor: Any, question: Question, cell: Cell) -> str:
+        pictures = [picture.open() for picture in question.frames(cell.images)]
+        # The shipped model knows three questions and no other word, so that it is shown the question alone.
+        text = question.text if cell.model == SHIPPED else question.prompt(self._benchmark.asks)
+        asked = prompt_of(processor, len(pictures), text)
+        inputs = processor(images=[pictures], text=[asked], return_tensors="pt").to(model.device)
+        output = model.generate(**inputs, max_new_tokens=cell.output_tokens, do_sample=False)
+        written = output[:, inputs["input_ids"].shape[1] :]
+        return str(processor.batch_decode(written, skip_special_tokens=True)[0]).strip()
+
+    def _keep(self, path: Path, question: Question, said: str) -> None:
+        entry = {
+            "question_id": question.id, "group": question.group or question.id, "prediction": said,
+            "score": score(question, said, self._benchmark.marking), "chance": self._chance.get(question.id),
+            "most_score": self._benchmark.most_score,
+        }  # fmt: skip
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+
+
+def kept_answers(folder: Path, name: str) -> tuple[Answered, ...]:
+    """The answers that were kept of a cell; none where the study keeps none."""
+    path = folder / f"{name}{ENDING}"
+    if not path.is_file():
+        return ()
+    entries = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return tuple(
+        Answered(each["question_id"], each["group"], each["prediction"], each["score"], each["chance"],
+                 each["most_score"])
+        for each in entries
+    )  # fmt: skip
+
+
+def marked(runs: Sequence[Run], scores: Sequence[tuple[str, str]]) -> tuple[Run, ...]:
+    """Runs with the marks of files in the place of their own. scores: (model, file).
+
+    ValueError where a model has no run, or a file none of its questions.
+    """
+    models = {run.cell.model for run in runs if run.answers}
+    unknown = [model for model, _ in scores if model not in models]
+    if unknown:
+        raise ValueError(f"--scores: no answers of {unknown[0]!r} are kept; there are {', '.join(sorted(models))}")
+    files = dict(scores)
+    return tuple(_marked(run, Path(files[run.cell.model])) if run.cell.model in files else run for run in runs)
+
+
+def _marked(run: Run, path: Path) -> Run:
+    found = graded(path) or read_answers(path, run.answers[0].most_score).right
+    if not any(each.question in found for each in run.answers):
+        raise ValueError(f"--scores: {path} marks none of the questions that {run.cell.model} answered")
+    answers = (replace(each, score=found.get(each.question)) for each in run.answers)
+    return replace(run, answers=tuple(answers))
