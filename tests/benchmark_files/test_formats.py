@@ -22,7 +22,7 @@ def read(folder: Path, name: str, pictures: str = "") -> Benchmark:
 
 
 def shade(benchmark: Benchmark, question: int, picture: int = 0) -> int:
-    return benchmark.questions[question].pictures[picture].open().getpixel((0, 0))[0]
+    return benchmark.questions[question].pictures[picture].open().tobytes()[0]
 
 
 @pytest.mark.parametrize(

@@ -44,8 +44,13 @@ def graded(path: Path) -> dict[str, float] | None:
     found = loaded(path)
     if not isinstance(found, dict):
         return None
-    entries = cast("dict[str, object]", found)
-    grades = {id: cast("dict[str, Any]", each).get("score") for id, each in entries.items() if isinstance(each, dict)}
-    if not grades or not all(isinstance(each, list) and each for each in grades.values()):
+    means = {id: _mean(entry) for id, entry in cast("dict[str, object]", found).items()}
+    known = {id: mean for id, mean in means.items() if mean is not None}
+    return known if known and len(known) == len(means) else None
+
+
+def _mean(entry: object) -> float | None:
+    try:
+        return fmean(float(each) for each in cast("dict[str, list[float]]", entry)["score"])
+    except (TypeError, KeyError, ValueError):
         return None
-    return {id: fmean(float(one) for one in cast("list[Any]", each)) for id, each in grades.items()}

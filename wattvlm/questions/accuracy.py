@@ -185,8 +185,8 @@ def _above_per_kilojoule(marks: _Marks, score: Score) -> Expected | None:
     chance, question = score.chance_fraction, marks.question_j
     if chance is None or chance >= 1 or question is None:
         return None
-    low, high = score.interval_fraction
-    above = Expected(*((each - chance) / (1 - chance) for each in (score.fraction, low, high)))
+    value, low, high = ((each - chance) / (1 - chance) for each in (score.fraction, *score.interval_fraction))
+    above = Expected(value, low, high)
     if above.low <= 0:
         return None
     found = quotient(above, question)

@@ -16,7 +16,7 @@ def mcnemar(before: Mapping[str, float], after: Mapping[str, float]) -> float:
     gained = sum(after[question] > before[question] for question in before)
     lost = sum(after[question] < before[question] for question in before)
     n, fewer = gained + lost, min(gained, lost)
-    return min(1.0, 2.0 * sum(comb(n, k) for k in range(fewer + 1)) / 2**n)
+    return min(1.0, 2.0 * sum(comb(n, k) for k in range(fewer + 1)) / 2.0**n)
 
 
 def holm(values: Sequence[float]) -> list[float]:
