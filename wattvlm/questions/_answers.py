@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from wattvlm.bench import Cell
-from wattvlm.bench.running import WARM_UP_CALLS
+from wattvlm.bench.measuring import WARM_UP_CALLS
 from wattvlm.bench.subjects import SHIPPED, TransformersSubject, prompt_of
 from wattvlm.benchmark_files import Benchmark, Question
 from wattvlm.benchmark_files.marking import chance, score
