@@ -8,11 +8,11 @@ import pkgutil
 import sys
 from pathlib import Path
 
-PARTS = ("__main__", "tables", "virtual_gpu", "rapl_tree")
+PARTS = ("__main__", "tables", "virtual_gpu", "rapl_tree", "fleet_nodes")
 """Modules that benchmarks are made of; packages are such parts too."""
 
 
-LONG = ("accuracy", "beside_peers", "faults", "marginal", "serving", "verdicts")
+LONG = ("accuracy", "beside_peers", "faults", "fleet", "marginal", "serving", "verdicts")
 """Minutes to hours, and other meters are installed for two of them: only where they are named."""
 
 

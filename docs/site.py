@@ -21,12 +21,13 @@ BESIDE = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGE
 
 SECTIONS: Mapping[str, tuple[str, ...]] = {
     "Start": ("index.md", "tutorial.md"),
-    "How to": ("how-to/model.md", "how-to/server.md", "how-to/ci.md", "how-to/cluster.md", "how-to/sensor.md",
+    "How to": ("how-to/model.md", "how-to/server.md", "how-to/ci.md", "how-to/cluster.md", "how-to/fleet.md",
+               "how-to/sensor.md",
                "how-to/*", "calibration.md", "bench-and-compare.md", "reports.md", "pytest.md", "prometheus.md",
                "opentelemetry.md", "contributing.md"),
     "Reference": ("definitions.md", "cli.md", "reference/*", "runtimes.md", "sensors.md", "models.md",
                   "research-models.md", "visual-tokens.md", "changelog.md"),
-    "Explanation": ("how-it-works.md", "how-sure.md", "accuracy.md", "serving.md", "speed.md",
+    "Explanation": ("how-it-works.md", "how-sure.md", "accuracy.md", "serving.md", "scale.md", "speed.md",
                     "comparison.md", "decisions/*"),
     "Studies": ("studies/index.md", "studies/*"),
     "Examples": ("examples/*",),

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from wattvlm.attribution.domains import sources_of
+from wattvlm.host import Host
 from wattvlm.node.tallies import Tally, in_totals, worth_reading
+from wattvlm.recording import Readings, Recording
 from wattvlm.sensing import Channel, EnergyReading, PowerReading
+from wattvlm.trace import Block
 
 SECOND = 1_000_000_000
 
@@ -98,6 +103,29 @@ def test_parts_of_a_board_and_a_power_beside_its_counter_are_not_read():
     rest = [*channels("gpu-0/instant", method="power"), *channels("gpu-0/memory", inside="gpu-0/board")]
     assert worth_reading([*board, *rest]) == tuple(board)
     assert worth_reading(rest[:1]) == tuple(rest[:1])
+
+
+NAMES = ("cpu-0/package", "cpu-0/core", "cpu-0/dram", "cpu/model", "gpu-0/board", "gpu-0/instant", "gpu-0/memory")
+CHANNELS = st.builds(
+    Channel, st.sampled_from(NAMES), st.just("virtual"), st.just("virtual"), st.sampled_from(["cpu", "ram", "gpu"]),
+    st.sampled_from(["counter", "power", "model"]), contained_in=st.none() | st.sampled_from(NAMES),
+)  # fmt: skip
+
+
+@settings(max_examples=60)
+@given(st.lists(CHANNELS, max_size=6, unique_by=lambda channel: channel.name))
+def test_what_adds_up_to_a_domain_is_what_a_report_adds_up(found):
+    time_ns = np.arange(0, 10 * SECOND + 1, SECOND // 2)
+    readings, tallies = {}, []
+    for channel in found:
+        values = time_ns / SECOND if channel.method == "counter" else np.full(len(time_ns), 10.0)
+        readings[channel.name] = Readings(channel.name, time_ns, time_ns, np.zeros_like(time_ns), values)
+        tallies.append(Tally(channel))
+        tallies[-1].add([PowerReading(channel.name, 0, 0, 10.0)])
+    recording = Recording(0, 10 * SECOND, tuple(found), readings, (), (), (), (), Host(), virtual=True)
+    domains = sources_of(recording, Block(1, SECOND, 9 * SECOND)).domains
+    in_report = {curve.channel.name for each in domains for curve in each.curves}
+    assert {tally.channel.name for tally in in_totals(tallies)} == in_report
 
 
 def test_a_lost_sensor_gives_way_to_the_model_and_comes_back():

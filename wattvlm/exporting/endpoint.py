@@ -79,8 +79,12 @@ class _Collector:
         power = GaugeMetricFamily(
             "wattvlm_power_watts", "Mean power since the scrape before.", labels=["domain", "device", "method"]
         )
-        for each in self._live.look():
-            method = "modelled" if each.modelled else "measured"
-            joules.add_metric([each.domain, "all", each.device, method], each.energy_j)
-            power.add_metric([each.domain, each.device, method], each.power_w)
+        sums: dict[tuple[str, str, str], tuple[float, float]] = {}
+        for each in self._live.look():  # two rails of one device are one series
+            labels = (each.domain, each.device, "modelled" if each.modelled else "measured")
+            energy_j, power_w = sums.get(labels, (0.0, 0.0))
+            sums[labels] = (energy_j + each.energy_j, power_w + each.power_w)
+        for (domain, device, method), (energy_j, power_w) in sums.items():
+            joules.add_metric([domain, "all", device, method], energy_j)
+            power.add_metric([domain, device, method], power_w)
         yield from (build, joules, power)

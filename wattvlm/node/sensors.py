@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -208,5 +209,6 @@ class ReadSensors:
 
     def __exit__(self, *_: object) -> None:
         self._ending.set()
-        for thread in self._threads:
-            thread.join(_CLOSING_S)  # one that is stuck in its driver is left behind: it is a daemon thread
+        until_ns = time.monotonic_ns() + int(_CLOSING_S * NS_PER_S)
+        for thread in self._threads:  # one that is stuck in its driver is left behind: it is a daemon thread
+            thread.join(max(0.0, (until_ns - time.monotonic_ns()) / NS_PER_S))

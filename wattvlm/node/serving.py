@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from wattvlm.node.families import Family, method_of
+from wattvlm.node.families import Family, method_of, shortened
 from wattvlm.node.sensors import NodeSensors
 from wattvlm.node.tallies import Tally, in_totals
 from wattvlm.units import NS_PER_S
@@ -126,7 +126,8 @@ class Servers:
         known = {model for server, model in self._work if server == address}
         rest: dict[str, float] = {}
         rest_running: float | None = None
-        for model, counts, running in models_of(page):
+        for name_told, counts, running in models_of(page):
+            model = shortened(name_told)
             if model in known or len(known) < MOST_MODELS:
                 known.add(model)
                 self._work.setdefault((address, model), Work()).look(counts, running)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 from wattvlm.sensing import Channel, EnergyReading, Reading
@@ -99,13 +99,7 @@ class Tally:
 
 def worth_reading(channels: Sequence[Channel]) -> tuple[Channel, ...]:
     """Channels of one probe that add to a total: no part of another, and no power beside its board's counter."""
-    names = {channel.name for channel in channels}
-    counted = {channel.board for channel in channels if channel.method == "counter"}
-    return tuple(
-        channel
-        for channel in channels
-        if channel.contained_in not in names and not (channel.method == "power" and channel.board in counted)
-    )
+    return _once(channels, {channel.name for channel in channels})
 
 
 def in_totals(tallies: Sequence[Tally]) -> tuple[Tally, ...]:
@@ -113,10 +107,19 @@ def in_totals(tallies: Sequence[Tally]) -> tuple[Tally, ...]:
 
     As a report chooses them (attribution.domains): a lost sensor gives way to what stands for it.
     """
-    usable = [tally for tally in tallies if tally.until_ns is not None and not tally.lost]
-    measured = {tally.channel.domain for tally in usable if tally.channel.method != "model"}
-    chosen = [
-        tally for tally in usable if tally.channel.method != "model" or tally.channel.domain not in measured
-    ]  # fmt: skip
-    kept = {channel.name for channel in worth_reading([tally.channel for tally in chosen])}
-    return tuple(tally for tally in chosen if tally.channel.name in kept)
+    usable = {tally.channel.name: tally for tally in tallies if tally.until_ns is not None and not tally.lost}
+    channels = [tally.channel for tally in usable.values()]
+    measured = {channel.domain for channel in channels if channel.method != "model"}
+    chosen = [channel for channel in channels if (channel.method == "model") != (channel.domain in measured)]
+    return tuple(usable[channel.name] for channel in _once(chosen, set(usable)))
+
+
+def _once(channels: Sequence[Channel], known: Set[str]) -> tuple[Channel, ...]:
+    """Channels of which none holds joules of another. known: the names of all that are read."""
+    counted = {(channel.board, channel.domain) for channel in channels if channel.method == "counter"}
+    return tuple(
+        channel
+        for channel in channels
+        if channel.contained_in not in known
+        and not (channel.method == "power" and (channel.board, channel.domain) in counted)
+    )
