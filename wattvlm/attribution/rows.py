@@ -163,8 +163,10 @@ def domain_rows(found: DomainCurves, layout: Layout, recording: Recording, rule:
 
 
 def _served(found: DomainCurves, layout: Layout, rule: Rule) -> ServedRows | None:
+    if not layout.is_shared:
+        return None
     wholes = [call.whole for call in layout.times]
-    return served_rows(found, layout.traces, wholes, layout.on_devices, rule) if layout.is_shared else None
+    return served_rows(found, layout.traces, wholes, layout.block[0], layout.on_devices, rule)
 
 
 def _waiting(found: DomainCurves, served: ServedRows | None) -> dict[str, PartEnergy]:

@@ -39,12 +39,25 @@ _USUAL_LIMITS = ServerLimits()
 
 
 @dataclass(frozen=True, slots=True)
+class ServedStep:
+    """One iteration: when it ended, numbers of the requests that got a token, and of those that lost their cache then.
+
+    computed_again: tokens of requests that had lost their cache before.
+    """
+
+    end_ns: int
+    given: tuple[int, ...]
+    lost: tuple[int, ...]
+    computed_again: int
+
+
+@dataclass(frozen=True, slots=True)
 class Served:
     """A simulated Recording of a server, and what really happened.
 
     requests: in order of arrival, as their calls are in the report. shapley_j: joules of each by Shapley value on the
     known cost of each iteration, estimated from random orders. busy_j: joules of all iterations. block_j: of the whole
-    block. preemptions: how often a request lost its cache to others.
+    block. preemptions: how often a request lost its cache to others. steps: the iterations, as an engine tells them.
     """
 
     recording: Recording
@@ -55,6 +68,7 @@ class Served:
     block_j: float
     preemptions: int
     most_running: int
+    steps: tuple[ServedStep, ...]
 
 
 @dataclass(slots=True)
@@ -105,6 +119,7 @@ def serve(
     return Served(
         recording, tuple(play.requests), np.sum(list(phases_j.values()), axis=0), phases_j, play.busy_j,
         play.curve.energy_j(*play.block_ns), play.preemptions, play.most_running,
+        tuple(play.steps),
     )  # fmt: skip
 
 
@@ -123,6 +138,7 @@ class _Server:
         self.phases_j = {name: [0.0] * len(requests) for name in (VISION_ENCODE, PREFILL, DECODE)}
         self.busy_j = 0.0
         self.preemptions = 0
+        self.steps: list[ServedStep] = []
         self.most_running = 0
         self._cost = cost
         self._limits = limits
@@ -207,9 +223,9 @@ class _Server:
         self.curve.append(self.now_ns, joules * NS_PER_S / time_ns)
         begin_ns, self.now_ns = self.now_ns, self.now_ns + time_ns
         self.curve.append(self.now_ns, self._cost.idle_w)
-        for each in work:
-            self._advance(each, begin_ns)
-        self._preempt()
+        again = sum(each.tokens for each in work if each.running.to_prefill and each.running.answered)
+        given = [each.running.number for each in work if self._advance(each, begin_ns)]
+        self.steps.append(ServedStep(self.now_ns, tuple(given), tuple(self._preempt()), again))
 
     def _share(self, work: Sequence[_Work], columns: tuple[Floats, Floats, Floats], factor: float) -> None:
         """Each request's Shapley value in this iteration: what it adds, in the mean over orders of joining."""
@@ -221,7 +237,8 @@ class _Server:
             phase = DECODE if each.running.to_prefill == 0 else PREFILL
             self.phases_j[phase][number] += factor * float(own_j)
 
-    def _advance(self, work: _Work, begin_ns: int) -> None:
+    def _advance(self, work: _Work, begin_ns: int) -> bool:
+        """Whether the request got a token."""
         each, call_id = work.running, work.running.number + 1
         if each.to_prefill:
             holds = VISION_ENCODE if each.request.visual_tokens else ""
@@ -230,11 +247,13 @@ class _Server:
             each.to_prefill -= work.tokens
             each.context += work.tokens
             if each.to_prefill:
-                return
-            if each.answered == 0:
+                return False
+            gave = each.answered == 0
+            if gave:
                 each.answered = 1
                 self._mark("first_token", call_id)
         else:
+            gave = True
             each.answered += 1
             each.context += 1
         if each.decoding_since_ns is None:
@@ -243,6 +262,7 @@ class _Server:
             self._decode_ends(each)
             self._mark("call_end", call_id, text="returned")
             self._running.remove(each)
+        return gave
 
     def _decode_ends(self, each: _Running) -> None:
         if each.decoding_since_ns is not None and each.decoding_since_ns < self.now_ns:
@@ -250,14 +270,17 @@ class _Server:
             self._mark("phase_end", each.number + 1, DECODE)
         each.decoding_since_ns = None
 
-    def _preempt(self) -> None:
-        """The last to have joined give their cache back, and compute it again later."""
+    def _preempt(self) -> list[int]:
+        """The last to have joined give their cache back, and compute it again later; their numbers."""
+        lost: list[int] = []
         while len(self._running) > 1 and sum(each.context for each in self._running) > self._limits.cache_tokens:
             last = self._running.pop()
             self._decode_ends(last)
             last.to_prefill, last.context = last.to_prefill + last.context, 0
             self._waiting.insert(0, last)
             self.preemptions += 1
+            lost.append(last.number)
+        return lost
 
     def _mark(self, kind: MarkKind, call_id: int, name: str = "", text: str = "") -> None:
         self.marks.append(Mark(self.now_ns, kind, call_id, name, text=text))

@@ -16,7 +16,7 @@ from wattvlm.attribution.serving.rates import rates_of
 from wattvlm.attribution.serving.rules import RULE_WORDS, Rule
 from wattvlm.attribution.serving.shares import idle_joules, piece_joules
 from wattvlm.attribution.serving.work import Pieces, flow_of, pieces_of
-from wattvlm.attribution.ticks import Floats, Times, seconds_since
+from wattvlm.attribution.ticks import Floats, Ticks, Times, seconds_since
 from wattvlm.attribution.windows import Stretches, Window, difference, union
 from wattvlm.energy import DRAWS
 from wattvlm.trace import CallTrace
@@ -64,11 +64,16 @@ class ServedRows:
 
 
 def served_rows(
-    found: DomainCurves, calls: Sequence[CallTrace], wholes: Sequence[Stretches], on_devices: bool, rule: Rule
+    found: DomainCurves,
+    calls: Sequence[CallTrace],
+    wholes: Sequence[Stretches],
+    block: Window,
+    on_devices: bool,
+    rule: Rule,
 ) -> ServedRows | None:
     """Each request's joules in a domain, or None where calls, counts or sensors do not tell.
 
-    wholes: each call's time. rule: how they share what none of them causes alone.
+    wholes: each call's time. block: the block's. rule: how they share what none of them causes alone.
     """
     curves = [curve for curve in found.curves if isinstance(curve, CounterCurve) and _is_whole(curve)]
     if found.domain not in DEVICES or len(calls) < FEWEST_CALLS or len(curves) < len(found.curves):
@@ -84,7 +89,8 @@ def served_rows(
         pieces = None if pieces is None else with_chunks(pieces)
         stretch = next(piece.stretch for piece in curve.pieces if piece.stretch is not None)
         flow = None if pieces is None else flow_of(pieces)
-        rates = None if flow is None else rates_of(flow, stretch.ticks, curve.channel.resolution_j or 0.0, number)
+        ticks = _told(stretch.ticks, calls, block, curve)
+        rates = None if flow is None else rates_of(flow, ticks, curve.channel.resolution_j or 0.0, number)
         if pieces is None or flow is None or rates is None:
             return None
         misfits.append(rates.misfit_fraction)
@@ -118,6 +124,20 @@ def _waiting(pieces: Pieces, wholes: Sequence[Stretches], curve: CounterCurve) -
 
 def _times(windows: Stretches, field: int) -> Times:
     return np.array([window[field] for window in windows], np.int64)
+
+
+def _told(ticks: Ticks, calls: Sequence[CallTrace], block: Window, curve: CounterCurve) -> Ticks:
+    """The ticks of time whose work is told: where a call was cut at the block's very end, not those beyond it.
+
+    A server's session is looked at in blocks that follow on each other, and a request that goes on is a call in each.
+    """
+    from_s, to_s = seconds_since(curve.origin_ns, np.array([block.start_ns, block.end_ns], np.int64)).tolist()
+    inside = np.ones(len(ticks.early_s), np.bool_)
+    if any(call.start_ns == block.start_ns for call in calls):
+        inside &= ticks.early_s >= from_s
+    if any(call.end_ns == block.end_ns for call in calls):
+        inside &= ticks.late_s <= to_s
+    return Ticks(ticks.early_s[inside], ticks.late_s[inside], ticks.energy_j[inside])
 
 
 def _is_whole(curve: CounterCurve) -> bool:

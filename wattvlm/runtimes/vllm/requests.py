@@ -8,6 +8,7 @@ from typing import Any
 
 from wattvlm.runtimes import next_call_id
 from wattvlm.runtimes._watching import Watching
+from wattvlm.runtimes.vllm.places import places_of
 from wattvlm.trace import DECODE, PREFILL, PREPROCESS, VISION_ENCODE, Mark, MarkKind, ModelFacts
 from wattvlm.units import NS_PER_S
 
@@ -45,20 +46,17 @@ class Request:
 
     def _count_input(self, request: Any) -> None:
         """Prompt tokens as the engine gets them, with a place for each visual one."""
-        features = list(request.mm_features or ())
-        kinds = [str(feature.modality).partition("_")[0] for feature in features]
-        places = [(kind, _embeddings(feature.mm_position)) for feature, kind in zip(features, kinds)]
-        visual = sum(tokens for kind, tokens in places if kind in ("image", "video"))
-        audio = sum(tokens for kind, tokens in places if kind == "audio")
-        self._count("visual_input", visual, "places of images and videos in the prompt, as vLLM lays them out")
-        if "video" not in kinds:
-            self._count("images", kinds.count("image"), "images of the prompt")
+        places = places_of((feature.modality, feature.mm_position) for feature in request.mm_features or ())
+        self._count("visual_input", places.visual, "places of images and videos in the prompt, as vLLM lays them out")
+        if places.images is not None:
+            self._count("images", places.images, "images of the prompt")
         self._count("batch_size", 1, "one prompt a request")
         ids = request.prompt_token_ids
-        if audio:
-            self._count("audio_input", audio, "places of sounds in the prompt, as vLLM lays them out")
+        if places.audio:
+            self._count("audio_input", places.audio, "places of sounds in the prompt, as vLLM lays them out")
         if ids is not None:
-            self._count("text_input", len(ids) - visual - audio, "prompt tokens of the engine less those of media")
+            text = len(ids) - places.visual - places.audio
+            self._count("text_input", text, "prompt tokens of the engine less those of media")
 
     def step(self, output: Any, stamp_ns: int) -> None:
         """A step of the engine has given tokens of one of the sequences."""
@@ -119,9 +117,3 @@ class Request:
 
     def _mark(self, kind: MarkKind, time_ns: int, name: str = "", value: float = 0.0, text: str = "") -> None:
         self._watching.sink(Mark(time_ns, kind, self._call_id, name, self._lane, value=float(value), text=text))
-
-
-def _embeddings(position: Any) -> int:
-    """Tokens that embeddings stand for in a placeholder (separators inside it are text)."""
-    counted: Any = getattr(position, "get_num_embeds", None)
-    return int(position.length if counted is None else counted())
