@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
+from tests.runtimes.vllm.shapes import EngineCoreRequest, MultiModalFeatureSpec, OutputProcessor, PlaceholderRange
+
 
 class StatLoggerBase(ABC):
     @abstractmethod
@@ -71,3 +73,15 @@ def config(engines: int = 1, front_ends: int = 1) -> SimpleNamespace:
         ),
         model_config=SimpleNamespace(model="tiny"),
     )
+
+
+class Processor(OutputProcessor):
+    """The front end's own states, with the statistics that it keeps."""
+
+    def add_request(self, request: Any, prompt: Any, *args: Any, **kwargs: Any) -> None:
+        self.request_states[request.request_id] = RequestState()
+
+
+def request(name: str, text: int = 10, image: int = 16) -> EngineCoreRequest:
+    features = [MultiModalFeatureSpec("image", PlaceholderRange(0, image))] if image else []
+    return EngineCoreRequest(name, [1] * (text + image), features)

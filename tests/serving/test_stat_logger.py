@@ -12,29 +12,20 @@ import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
 
-from tests.runtimes.vllm.shapes import EngineCoreRequest, MultiModalFeatureSpec, OutputProcessor, PlaceholderRange
+from tests.runtimes.vllm.shapes import EngineCoreRequest
 from tests.serving import shapes
-from wattvlm import Recording
-from wattvlm.serving.following import Following, follow, start_worker, watch_arrivals
+from wattvlm.serving.following import Following, follow, watch_arrivals
 from wattvlm.serving.histograms import Histograms
 from wattvlm.serving.settings import Engine, Settings
 
 LOGGERS, OUTPUTS = "vllm.v1.metrics.loggers", "vllm.v1.engine.output_processor"
 ENGINE = Engine("tiny", 2048, ahead=False)
-
-
-class Processor(OutputProcessor):
-    """The front end's own states, with the statistics that it keeps."""
-
-    def add_request(self, request: Any, prompt: Any, *args: Any, **kwargs: Any) -> None:
-        self.request_states[request.request_id] = shapes.RequestState()
 
 
 class Pipe(io.StringIO):
@@ -54,7 +45,7 @@ class Worker:
 
 @pytest.fixture
 def vllm(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, cls in ((LOGGERS, shapes.StatLoggerBase), (OUTPUTS, type("OutputProcessor", (Processor,), {}))):
+    for name, cls in ((LOGGERS, shapes.StatLoggerBase), (OUTPUTS, type("OutputProcessor", (shapes.Processor,), {}))):
         module = ModuleType(name)
         setattr(module, "StatLoggerBase" if cls is shapes.StatLoggerBase else "OutputProcessor", cls)
         monkeypatch.setitem(sys.modules, name, module)
@@ -62,11 +53,6 @@ def vllm(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def plugin() -> Any:
     return importlib.import_module("wattvlm.serving.stat_logger").RequestJoules
-
-
-def request(name: str, text: int = 10, image: int = 16) -> EngineCoreRequest:
-    features = [MultiModalFeatureSpec("image", PlaceholderRange(0, image))] if image else []
-    return EngineCoreRequest(name, [1] * (text + image), features)
 
 
 def test_the_plugin_is_a_stat_logger_and_does_nothing_unless_asked(vllm, monkeypatch):
@@ -102,10 +88,10 @@ def test_several_engines_or_front_ends_are_refused_in_words(vllm, monkeypatch, c
 def test_what_requests_did_is_told_by_vllms_own_statistics():
     worker = Worker()
     following = Following(Settings("out"), ENGINE, lambda plan: worker)
-    watched = type("Watched", (Processor,), {})
+    watched = type("Watched", (shapes.Processor,), {})
     watch_arrivals(watched, following)
     processor = watched()
-    processor.add_request(request("a"), None)
+    processor.add_request(shapes.request("a"), None)
     processor.add_request(EngineCoreRequest("pooled", [1], None, pooling_params=object()), None)
     stats = processor.request_states["a"].stats
     stats.num_generation_tokens, stats.scheduled_ts, stats.first_token_ts, stats.last_token_ts = 3, 1.0, 2.0, 4.0
@@ -151,55 +137,6 @@ def test_histograms_count_requests_and_what_is_no_requests():
     assert {name: registry.get_sample_value(name, labels) for name in values} == values
     assert registry.get_sample_value("wattvlm_request_phase_joules_sum", {**labels, "phase": "decode"}) == 20.0
     assert registry.get_sample_value("wattvlm_request_joules_bucket", {**labels, "le": "50.0"}) == 1.0
-
-
-@pytest.fixture(scope="module")
-def played(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A real worker on a counter of 100 W, told of an engine that answers one request after the other for 4 s."""
-    folder = tmp_path_factory.mktemp("joules")
-    probes = [["tests.sampling.tiny_probes:Counter", {}]]
-    settings = Settings(str(folder), port=0, window_ns=1_000_000_000, probes=probes)
-    following = Following(settings, ENGINE, start_worker)
-    watched = type("Watched", (Processor,), {})
-    watch_arrivals(watched, following)
-    processor, until_s, number = watched(), time.monotonic() + 4.0, 0
-    time.sleep(0.5)
-    while time.monotonic() < until_s:
-        name = f"request-{number}"
-        processor.add_request(request(name, image=16 * (number % 2)), None)
-        stats = processor.request_states[name].stats
-        stats.scheduled_ts = time.monotonic()
-        for token in range(10):
-            time.sleep(0.01)
-            iteration = shapes.IterationStats()
-            iteration.num_generation_tokens = 1
-            stats.num_generation_tokens, stats.last_token_ts = token + 1, time.monotonic()
-            stats.first_token_ts = stats.first_token_ts or stats.last_token_ts
-            following.iteration(shapes.SchedulerStats(1), iteration)
-        del processor.request_states[name]
-        number += 1
-    following.close()
-    return folder
-
-
-def test_each_request_has_its_joules_in_the_journal(played):
-    lines = [json.loads(line) for line in (played / "requests.jsonl").read_text().splitlines()]
-    assert [line["id"] for line in lines] == [f"request-{number}" for number in range(len(lines))]
-    assert len(lines) > 10
-    for line in lines[1:-1]:
-        energy = line["joules"]["gpu"]
-        lasted_s = line["ended_s"] - line["arrived_s"]
-        assert energy["low_j"] <= 100.0 * lasted_s * 1.3
-        assert energy["high_j"] >= 100.0 * lasted_s * 0.7
-        assert (line["output"], line["images"]) == (10, int(line["id"][8:]) % 2)
-    summed_j = sum(line["joules"]["gpu"]["middle_j"] for line in lines)
-    assert summed_j == pytest.approx(sum(100.0 * (line["ended_s"] - line["arrived_s"]) for line in lines), rel=0.1)
-
-
-def test_the_latest_windows_are_recordings_that_a_report_can_be_made_of(played):
-    recording = Recording.load(sorted(played.glob("window-*.json.gz"))[-1])
-    assert {call.label[:8] for call in recording.trace.calls} == {"request-"}
-    assert all(call.runtime == "vllm" for call in recording.trace.calls)
 
 
 def test_a_request_is_asked_for_by_its_id(tmp_path):
