@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 import wattvlm
-from wattvlm.host import Host, this_host
+from wattvlm.host import Host, job_facts, this_host
 
 
 def test_the_host_is_read_from_proc(tmp_path: Path) -> None:
@@ -39,3 +39,19 @@ def test_versions_are_those_of_what_is_imported_and_of_nothing_else() -> None:
 
 def test_an_unknown_host_claims_nothing() -> None:
     assert Host() == Host("", "", "", None, None, "", {}, {})
+
+
+def test_a_process_of_srun_or_torchrun_tells_its_job_and_rank():
+    slurm = {"SLURM_JOB_ID": "41", "SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1",
+             "SLURM_LOCALID": "1"}  # fmt: skip
+    assert job_facts(slurm) == {"slurm job": "41", "slurm step": "0", "ranks": "2", "rank": "1", "local rank": "1"}
+    torchrun = {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "8", "RANK": "5", "LOCAL_RANK": "1"}
+    assert job_facts(torchrun) == {"ranks": "8", "rank": "5", "local rank": "1"}
+    both = job_facts({**slurm, **torchrun, "TORCHELASTIC_RUN_ID": "eval"})
+    assert (both["slurm job"], both["torchrun job"], both["rank"], both["ranks"]) == ("41", "eval", "5", "8")
+
+
+def test_a_batch_script_of_slurm_is_no_rank_and_outside_of_a_job_there_are_no_facts():
+    batch = {"SLURM_JOB_ID": "41", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
+    assert job_facts(batch) == {"slurm job": "41"}
+    assert job_facts({"WORLD_SIZE": "2"}) == {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from wattvlm import Recording, analyze
+from wattvlm import Recording, analyze, render
 from wattvlm.cli import main
 from wattvlm.clock import WallAnchor
 from wattvlm.errors import RecordingsDoNotJoin
@@ -105,9 +106,49 @@ def test_a_process_that_holds_the_others_up_is_named(session):
     assert any("take longer in rank 2" in note for note in notes)
 
 
+def test_times_of_each_process_are_a_row_and_the_slow_phase_is_named(session):
+    slow = Script((ScriptedPhase("decode", 900_000_000, {"gpu": 400.0, "cpu": 100.0}),), calls=5)
+    other = simulate(slow, SENSORS, 2, host=Host(name="one")).recording
+    found = analyze(joined([of_calls(session.recording, odd=True), of_calls(session.recording, odd=False), other]))
+    for format in ("console", "markdown", "notebook"):
+        assert "decode 2.25 times the usual" in str(render(found, format)), format
+    shown = str(render(found, width=100)).splitlines()
+    rows = [line.split() for line in shown if line.startswith("rank ")]
+    assert [row[:3] for row in rows] == [["rank", "0", "5"], ["rank", "1", "5"], ["rank", "2", "5"]]
+    assert rows[0][3:5] == ["100", "ms"]
+    assert "mean times" not in str(render(analyze(session.recording)))
+
+
+def with_facts(recording: Recording, host: str = "one", **facts: str) -> Recording:
+    named = {name.replace("_", " "): value for name, value in facts.items()}
+    return replace(recording, host=Host(name=host, facts=named))
+
+
+def test_ranks_are_named_as_the_job_names_them_and_missing_ones_are_told(session):
+    ranks = [with_facts(session.recording, slurm_job="7", ranks="4", rank=rank, local_rank=rank) for rank in "130"]
+    found = joined(ranks)
+    assert [found.host.facts[f"process {number}"] for number in range(3)] == ["rank 1", "rank 3", "rank 0"]
+    assert found.host.facts["slurm job"] == "7"
+    assert "rank" not in found.host.facts
+    assert any("1 of 4 ranks are not among these (2)" in note for note in found.notes)
+    assert any("rank 0 is here more than once" in note for note in joined([ranks[2], ranks[2]]).notes)
+    assert not any("ranks are not among" in note for note in joined([session.recording] * 2).notes)
+
+
+def test_facts_of_all_machines_are_kept(session):
+    one = with_facts(session.recording, driver="570.86")
+    facts = {"driver": "580.1", "gpu-0 limit_w": "350", "cpu-0/package limit_w": "200"}
+    two = replace(on_host(session.recording, "two", 0), host=Host(name="two", facts=facts))
+    found = joined([one, two]).host.facts
+    assert (found["driver"], found["two:driver"]) == ("570.86", "580.1")
+    assert (found["two:gpu-0 limit_w"], found["two:cpu-0/package limit_w"]) == ("350", "200")
+    assert (found["process 0 host"], found["process 1 host"]) == ("one", "two")
+
+
 @pytest.mark.parametrize(
     ("others", "why"),
-    [(lambda one: [], "no recording"), (lambda one: [one, replace(one, virtual=False)], "real and of virtual"),
+    [(lambda one: [with_facts(one, slurm_job=job) for job in "12"], r"several jobs \(slurm job 1 and 2\)"),
+     (lambda one: [], "no recording"), (lambda one: [one, replace(one, virtual=False)], "real and of virtual"),
      (lambda one: [one, replace(one, host=Host(name="two"), wall_anchors=())], "clocks of their own")],
 )  # fmt: skip
 def test_what_does_not_belong_together_is_refused_with_the_reason(session, others, why):
@@ -146,6 +187,7 @@ report = m.gathered()
 assert (report is None) == (rank > 0)
 if report is not None:
     print(len(report.calls), report.notes[0])
+    print(sorted(report.host.facts.items()))
 distributed.destroy_process_group()
 """
 
@@ -155,9 +197,14 @@ def test_ranks_of_a_real_process_group_are_gathered_on_the_first(tmp_path):
     address = f"file://{tmp_path / 'meeting'}"
     root = Path(__file__).parents[1]
     ranks = [
-        subprocess.Popen([sys.executable, "-c", RANK, str(rank), address], stdout=subprocess.PIPE, text=True, cwd=root)
+        subprocess.Popen(
+            [sys.executable, "-c", RANK, str(rank), address], stdout=subprocess.PIPE, text=True, cwd=root,
+            env={**os.environ, "RANK": str(rank), "WORLD_SIZE": "3", "TORCHELASTIC_RUN_ID": "eval"},
+        )
         for rank in range(3)
-    ]
+    ]  # fmt: skip
     printed = [rank.communicate(timeout=120)[0] for rank in ranks]
     assert [rank.returncode for rank in ranks] == [0, 0, 0]
     assert printed[0].startswith("3 joined: 3 processes")
+    assert "('process 2', 'rank 2')" in printed[0]
+    assert "('torchrun job', 'eval')" in printed[0]

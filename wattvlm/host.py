@@ -38,6 +38,33 @@ def this_host(facts: Mapping[str, str] | None = None, proc: Path = Path("/proc")
     )
 
 
+JOB = ("slurm job", "slurm step", "torchrun job", "ranks")
+"""Facts that all processes of one job have in common; "rank" and "local rank" are each one's own."""
+
+_OF_SLURM = {
+    "slurm job": "SLURM_JOB_ID", "slurm step": "SLURM_STEP_ID", "ranks": "SLURM_STEP_NUM_TASKS", "rank": "SLURM_PROCID",
+    "local rank": "SLURM_LOCALID",
+}  # fmt: skip
+_OF_TORCHRUN = {
+    "torchrun job": "TORCHELASTIC_RUN_ID", "ranks": "WORLD_SIZE", "rank": "RANK", "local rank": "LOCAL_RANK"
+}  # fmt: skip
+
+
+def job_facts(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The job that this process is of, as Slurm's srun and torchrun tell their processes; empty outside of both.
+
+    Ranks are those of torchrun where both tell theirs. Slurm's are of a step: a batch script itself has none.
+    """
+    known = os.environ if environ is None else environ
+    of_slurm = {fact: known[name] for fact, name in _OF_SLURM.items() if known.get(name)}
+    if "slurm step" not in of_slurm:
+        of_slurm = {fact: value for fact, value in of_slurm.items() if fact == "slurm job"}
+    of_torchrun = {fact: known[name] for fact, name in _OF_TORCHRUN.items() if known.get(name)}
+    if of_torchrun.get("torchrun job") == "none":  # torchrun's name for a job that nobody named
+        del of_torchrun["torchrun job"]
+    return {**of_slurm, **(of_torchrun if "rank" in of_torchrun else {})}
+
+
 def _cpu_name(proc: Path) -> str:
     try:
         lines = (proc / "cpuinfo").read_text(errors="replace").splitlines()

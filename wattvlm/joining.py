@@ -7,9 +7,9 @@ counted once. Machines have sensors and clocks of their own: their times are bro
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from statistics import median
+from statistics import median, median_low
 
 import numpy as np
 
@@ -26,21 +26,26 @@ SAME_BOOT_NS = 2 * NS_PER_S
 STRAGGLES_FROM = 1.2
 """A process whose calls take this many times the usual is named."""
 
-_LANES_A_PROCESS = 2**48
-"""Thread ids are addresses of 47 bits."""
+LANES_A_PROCESS = 2**48
+"""Thread ids are addresses of 47 bits; from this multiple of it on, a lane of a joined recording is a process's."""
+
+PROCESS = "process"
+"""Facts "process 0", "process 1" ... of a joined recording's host: the names of its processes."""
 
 
 def joined(recordings: Sequence[Recording], names: Sequence[str] = ()) -> Recording:
     """One Recording of several of one job; `analyze` makes one Report of it, with the calls labelled by process.
 
     names: of the processes, for labels and notes; "rank 0", "rank 1" ... by default. RecordingsDoNotJoin where there is
-    none, where real and virtual hardware are mixed, or where machines have no wall clock in common.
+    none, where real and virtual hardware are mixed, where they are of several jobs, or where machines have no wall
+    clock in common.
     """
     if not recordings:
         raise RecordingsDoNotJoin("no recording was given, so there is nothing to join")
     if len({recording.virtual for recording in recordings}) > 1:
         raise RecordingsDoNotJoin("recordings of real and of virtual hardware have no joules in common")
-    called = list(names) or [f"rank {number}" for number in range(len(recordings))]
+    _refuse_other_jobs(recordings)
+    called = list(names) or [_rank(recording, number) for number, recording in enumerate(recordings)]
     hosts = [recording.host.name for recording in recordings]
     placed = [_placed(recording, recordings[0]) for recording in recordings]
     own = [_with_host(recording, _shared_by_hosts(placed)) for recording in placed]
@@ -57,12 +62,64 @@ def joined(recordings: Sequence[Recording], names: Sequence[str] = ()) -> Record
         absent=tuple(dict.fromkeys(each for recording in renamed for each in recording.absent)),
         marks=_marks(renamed, called),
         wall_anchors=tuple(sorted({each for one in renamed for each in one.wall_anchors}, key=_monotonic_ns)),
-        host=replace(renamed[0].host, name=", ".join(dict.fromkeys(hosts))),
-        notes=(_what(called, hosts), *_stragglers(renamed, called), *_notes(renamed, called)),
+        host=replace(renamed[0].host, name=", ".join(dict.fromkeys(hosts)), facts=_facts(renamed, called)),
+        notes=(_what(called, hosts), *_missing(recordings), *_stragglers(renamed, called), *_notes(renamed, called)),
         conditions=_conditions(renamed),
         calibrations=tuple(dict.fromkeys(each for recording in renamed for each in recording.calibrations)),
         sampler_cost=None,
     )
+
+
+def _refuse_other_jobs(recordings: Sequence[Recording]) -> None:
+    """Recordings that tell their jobs, and tell several."""
+    for fact in ("slurm job", "torchrun job"):
+        jobs = list(dict.fromkeys(job for each in recordings if (job := each.host.facts.get(fact))))
+        if len(jobs) > 1:
+            raise RecordingsDoNotJoin(
+                f"these are of several jobs ({fact} {' and '.join(jobs)}), which have no block in common. Cure: the "
+                "recordings of one job; `wattvlm compare` holds jobs against each other"
+            )
+
+
+def _rank(recording: Recording, number: int) -> str:
+    return f"rank {recording.host.facts.get('rank', number)}"
+
+
+def _missing(recordings: Sequence[Recording]) -> list[str]:
+    """Which ranks of a job that tells how many it has are not among these, and which are twice."""
+    told = [each.host.facts for each in recordings]
+    if not all("rank" in facts and facts.get("ranks", "").isdecimal() for facts in told):
+        return []
+    count = Counter(facts["rank"] for facts in told)
+    ranks = max(int(facts["ranks"]) for facts in told)
+    absent = [str(rank) for rank in range(ranks) if str(rank) not in count]
+    twice = [rank for rank, times in count.items() if times > 1]
+    lines: list[str] = []
+    if absent:
+        lines.append(
+            f"{len(absent)} of {ranks} ranks are not among these ({', '.join(absent)}): their calls, and joules of "
+            "devices that only they read, are not in this report. Cure: merge the files of all ranks"
+        )
+    if twice:
+        lines.append(f"rank {', '.join(twice)} is here more than once: each of its calls counts as often")
+    return lines
+
+
+def _facts(recordings: Sequence[Recording], names: Sequence[str]) -> dict[str, str]:
+    """The facts of all machines, and whose processes these are; a fact that differs has its machine's name before."""
+    found: dict[str, str] = {}
+    for recording in recordings:
+        for fact, value in recording.host.facts.items():
+            if fact not in _OWN_FACTS and found.setdefault(fact, value) != value:
+                found[f"{recording.host.name}:{fact}"] = value
+    for number, (recording, name) in enumerate(zip(recordings, names)):
+        found[f"{PROCESS} {number}"] = name
+        if recording.host.name:
+            found[f"{PROCESS} {number} host"] = recording.host.name
+    return found
+
+
+_OWN_FACTS = ("rank", "local rank")
 
 
 def _offset_ns(recording: Recording) -> int | None:
@@ -119,14 +176,22 @@ def _with_host(recording: Recording, shared: frozenset[str]) -> Recording:
         inside = None if channel.contained_in is None else own(channel.contained_in)
         return replace(channel, name=own(channel.name), contained_in=inside)
 
+    facts = {_own_fact(fact, own): value for fact, value in recording.host.facts.items()}
     return replace(
         recording,
+        host=replace(recording.host, facts=facts),
         channels=tuple(renamed(channel) for channel in recording.channels),
         readings={own(name): replace(each, channel=own(name)) for name, each in recording.readings.items()},
         gaps=tuple(replace(gap, channel=own(gap.channel)) for gap in recording.gaps),
         conditions=tuple(replace(each, device=own(each.device)) for each in recording.conditions),
         calibrations=tuple(replace(each, channel=own(each.channel)) for each in recording.calibrations),
     )
+
+
+def _own_fact(fact: str, own: Callable[[str], str]) -> str:
+    """A fact's name with its device's new one: "cpu-0/package limit_w" is one of the device before the blank."""
+    device, blank, what = fact.partition(" ")
+    return f"{own(device)}{blank}{what}" if blank else fact
 
 
 def _of_process(recording: Recording, number: int, name: str) -> Recording:
@@ -136,7 +201,7 @@ def _of_process(recording: Recording, number: int, name: str) -> Recording:
     def renamed(mark: Mark) -> Mark:
         call_id = calls.setdefault(mark.call_id, (len(calls) << 20) + number + 1)
         label = f"{name} {mark.text}".strip() if mark.kind == "call_start" else mark.text
-        return replace(mark, call_id=call_id, lane=mark.lane + number * _LANES_A_PROCESS, text=label)
+        return replace(mark, call_id=call_id, lane=mark.lane + number * LANES_A_PROCESS, text=label)
 
     return replace(recording, marks=tuple(renamed(mark) for mark in recording.marks))
 
@@ -223,7 +288,7 @@ def _stragglers(recordings: Sequence[Recording], names: Sequence[str]) -> list[s
     known = [each for each in lasted if each is not None]
     if len(known) < 2:
         return []
-    usual_ns = median(known)
+    usual_ns = median_low(known)
     slow = [
         f"{name} ({format_ns(own_ns)}, {own_ns / usual_ns:.2f} times the usual)"
         for name, own_ns in zip(names, lasted)

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from wattvlm.renderers import _closing, _heading, _sensors
 from wattvlm.renderers._phases import own_phase_table, phase_table
+from wattvlm.renderers._processes import process_table
 from wattvlm.renderers._ratios import ratio_table, uncounted
 from wattvlm.renderers._resolution import resolution
 from wattvlm.renderers._table import ASCII, UNICODE, Glyphs, lay_out
@@ -66,7 +67,7 @@ def summary(report: Report, width: int, glyphs: Glyphs) -> list[Line]:
     blocks.append(flow([glyphs.line(item) for item in _heading.headline(report, wide)], text_width))
     blocks.append(lay_out(phase_table(report), text_width, glyphs))
     blocks.append(wrapped([resolution(report)], text_width, glyphs))
-    for table in (own_phase_table(report), ratio_table(report, brief=not wide)):
+    for table in (process_table(report), own_phase_table(report), ratio_table(report, brief=not wide)):
         blocks.append(lay_out(table, text_width, glyphs) if table is not None else [])
     blocks.append(wrapped([uncounted(report)], text_width, glyphs))
     blocks.append(flow([glyphs.line(item) for item in _closing.times(report)], text_width))

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from wattvlm.renderers import _closing, _heading, _sensors
 from wattvlm.renderers._phases import own_phase_table, phase_table
+from wattvlm.renderers._processes import process_table
 from wattvlm.renderers._ratios import ratio_table, uncounted
 from wattvlm.renderers._resolution import resolution
 from wattvlm.renderers._table import UNICODE, Row, Share, Table, aligned, percentage
@@ -23,8 +24,8 @@ _MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~!&@])")
 
 def render(report: Report) -> str:
     """The summary as Markdown; names of models and phases are escaped text."""
-    tables = [phase_table(report), own_phase_table(report), ratio_table(report, brief=False)]
-    phases, own, ratios = (markdown_table(table) if table is not None else "" for table in tables)
+    tables = [phase_table(report), process_table(report), own_phase_table(report), ratio_table(report, brief=False)]
+    phases, processes, own, ratios = (markdown_table(table) if table is not None else "" for table in tables)
     sections = [
         f"### {markdown_text(_heading.title(report))}",
         markdown_lines(_heading.devices(report, wide=True)),
@@ -32,6 +33,7 @@ def render(report: Report) -> str:
         markdown_lines(_heading.headline(report, wide=True)),
         phases,
         markdown_lines([resolution(report)]),
+        processes,
         own,
         ratios,
         markdown_lines([uncounted(report)]),

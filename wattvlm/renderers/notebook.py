@@ -7,6 +7,7 @@ from html import escape
 
 from wattvlm.renderers import _closing, _heading, _sensors
 from wattvlm.renderers._phases import own_phase_table, phase_table
+from wattvlm.renderers._processes import process_table
 from wattvlm.renderers._ratios import ratio_table, uncounted
 from wattvlm.renderers._resolution import resolution
 from wattvlm.renderers._table import UNICODE, Row, Share, Table, aligned, percentage
@@ -45,10 +46,11 @@ def render(report: Report) -> str:
     """The summary as one HTML element without scripts, images or addresses."""
     tables = [
         phase_table(report),
+        process_table(report),
         own_phase_table(report),
         ratio_table(report, brief=False),
     ]
-    phases, own, ratios = (_table(table) if table is not None else "" for table in tables)
+    phases, processes, own, ratios = (_table(table) if table is not None else "" for table in tables)
     sections = [
         _paragraph([_heading.title(report)]),
         _paragraph(_heading.devices(report, wide=True)),
@@ -56,6 +58,7 @@ def render(report: Report) -> str:
         _paragraph(_heading.headline(report, wide=True), separator=" &emsp; "),
         phases,
         _paragraph([resolution(report)]),
+        processes,
         own,
         ratios,
         _paragraph([uncounted(report)]),

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wattvlm.clock import Clock, WallAnchor, take_anchor
-from wattvlm.host import this_host
+from wattvlm.host import job_facts, this_host
 from wattvlm.recording import Gap, Readings, Recording, SamplerCost, States
 from wattvlm.sampling.children import child_marks
 from wattvlm.sampling.columns import Columns, read_columns
@@ -98,7 +98,7 @@ def no_recording(window: Window, marks: Sequence[Mark], notes: Iterable[str], pr
         absent=(absence,),
         marks=_chosen(marks, window),
         wall_anchors=(take_anchor(clock),),
-        host=this_host(),
+        host=this_host(job_facts()),
         notes=tuple(notes),
     )
 
@@ -256,7 +256,7 @@ def _joined(
         marks=marks,
         wall_anchors=_anchors(parts, window, clock),
         # A run that is over had other versions than those that this process has loaded.
-        host=this_host(facts) if clock is not None else replace(this_host(facts), versions={}),
+        host=this_host({**facts, **job_facts()}) if clock is not None else replace(this_host(facts), versions={}),
         sampler_cost=_cost(parts),
         notes=tuple(dict.fromkeys([*notes, *(note for part in parts for note in _part_notes(part, window))])),
         virtual="virtual" in facts,
