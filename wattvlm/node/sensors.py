@@ -27,7 +27,7 @@ TRY_AGAIN_S = 60.0
 """A driver that is loaded after this service, or comes back, is found within a minute."""
 
 _SHORTEST_NS = 50 * NS_PER_MS
-_LONGEST_SLEEP_NS = 100 * NS_PER_MS
+_LONGEST_SLEEP_NS = 500 * NS_PER_MS
 _CLOSING_S = 2.0
 
 
