@@ -20,6 +20,7 @@ from statistics import fmean
 from benchmarks.simulated import goals, summary
 from benchmarks.simulated.cells import (
     CALLS,
+    FEW_CALLS,
     HARDSHIPS,
     PREFILLS_MS,
     RISES_NS,
@@ -133,7 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--docs", action="store_true", help="fewer sessions where no goal names the cell")
     parser.add_argument("--sensor", action="append", default=[], choices=list(SENSORS))
     parser.add_argument("--phase", action="append", default=[], type=int, choices=PREFILLS_MS, help="ms of prefill")
-    parser.add_argument("--calls", action="append", default=[], type=int, choices=CALLS)
+    parser.add_argument("--calls", action="append", default=[], type=int, choices=sorted((*CALLS, FEW_CALLS)))
     parser.add_argument("--hardship", action="append", default=[], choices=["none", *filter(None, HARDSHIPS)])
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--results", type=Path, help="a file of outcomes to append to")

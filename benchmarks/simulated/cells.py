@@ -10,19 +10,26 @@ from wattvlm.units import NS_PER_MS, NS_PER_S, NS_PER_US
 
 PREFILLS_MS = (10, 15, 45, 120, 400, 2000)
 CALLS = (1, 5, 20, 100)
+FEW_CALLS = 3
+"""Fewer calls than are pooled, of which bounds are given."""
+
 VARIATIONS = (0.0, 0.03, 0.1)
 """One sigma of power from call to call, one session after the other."""
 
-Hardship = Literal["", "marks", "limit", "noise", "ramps-2ms", "ramps-5ms"]
+Hardship = Literal["", "marks", "limit", "noise", "slopes", "ramps-2ms", "ramps-5ms"]
 HARDSHIPS: dict[Hardship, str] = {
     "": "",
     "marks": "each boundary off by up to 3 ms on its own, unstated",
     "limit": "a prefill at 690 W of 700",
     "noise": "1 W of noise in each reading",
+    "slopes": "power rises or falls by 15 % inside each phase",
     "ramps-2ms": "power rises with a time constant of 2 ms and falls with 1 ms",
     "ramps-5ms": "power rises with a time constant of 5 ms and falls with 2.5 ms",
 }
 """What one kind of cell has beside the common conditions, in words."""
+
+DRIFT_FRACTION = 0.15
+"""By how much power rises or falls from the start of a phase to its end, where it does."""
 
 RISES_NS: dict[Hardship, int] = {"ramps-2ms": 2 * NS_PER_MS, "ramps-5ms": 5 * NS_PER_MS}
 """Time constants of power that follows its work late; it falls in half of the time."""
@@ -80,12 +87,26 @@ class Cell:
         return f"{self.sensor} {self.prefill_ms}ms n{self.calls} {self.hardship}".rstrip()
 
 
+FEW_PREFILLS_MS = (15, 45, 120, 400)
+FEW_HARDSHIPS: tuple[Hardship, ...] = ("marks", "slopes", "ramps-2ms")
+"""What one call and a few on counters are tried with."""
+
+
 def all_cells() -> list[Cell]:
     """Every cell, the common conditions first."""
     cells = [Cell(sensor, prefill_ms, calls) for sensor in SENSORS for calls in CALLS for prefill_ms in PREFILLS_MS]
     cells += [Cell(sensor, ms, calls, "limit") for sensor in SENSORS for ms in (15, 45, 120) for calls in (1, 20)]
     cells += [Cell(sensor, ms, 20, "marks") for sensor in SENSORS for ms in (15, 45, 120)]
     cells += [Cell(name, 45, 20, hardship) for hardship in RISES_NS for name, own in SENSORS.items() if own.is_counter]
+    counters = [name for name, own in SENSORS.items() if own.is_counter]
+    cells += [Cell(name, ms, FEW_CALLS) for name in counters for ms in FEW_PREFILLS_MS]
+    cells += [
+        Cell(name, ms, calls, hardship)
+        for hardship in FEW_HARDSHIPS
+        for name in counters
+        for ms in FEW_PREFILLS_MS
+        for calls in (1, FEW_CALLS)
+    ]
     cells += [
         Cell(name, ms, calls, "noise")
         for name, sensor in SENSORS.items()
@@ -101,8 +122,8 @@ NAMED_BY_A_GOAL = frozenset({
 })  # fmt: skip
 """Cells whose RMS error has a goal of its own."""
 
-_DOCS_SESSIONS = {1: 150, 5: 60, 20: 100, 100: 24}
-_DOCS_SESSIONS_OF_POWERS = {1: 150, 5: 12, 20: 16, 100: 4}
+_DOCS_SESSIONS = {1: 100, FEW_CALLS: 60, 5: 60, 20: 100, 100: 24}
+_DOCS_SESSIONS_OF_POWERS = {1: 150, FEW_CALLS: 60, 5: 12, 20: 16, 100: 4}
 """Pooling over powers takes seconds a session, over counters a tenth of a second."""
 
 

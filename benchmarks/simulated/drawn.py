@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from benchmarks.simulated.cells import RISES_NS, SENSORS, VARIATIONS, Cell
+from benchmarks.simulated.cells import DRIFT_FRACTION, RISES_NS, SENSORS, VARIATIONS, Cell
 from wattvlm.recording import Recording
 from wattvlm.testing import Script, ScriptedPhase, VirtualSensor, simulate
 from wattvlm.trace import DECODE, PREFILL, VISION_ENCODE, Mark
@@ -63,7 +63,8 @@ def session(cell: Cell, seed: int) -> Session:
 def _script(cell: Cell, chance: random.Random, limit_w: float, gain: float, variation: float) -> Script:
     """Powers are drawn as the board's own sensor shows them, since that is what holds the board at its limit."""
     encode, prefill, decode = chance.uniform(0.25, 0.7), chance.uniform(0.5, 0.99), chance.uniform(0.2, 0.7)
-    most = 0.99 / (1.0 + SURELY_WITHIN * variation)
+    drift = DRIFT_FRACTION if cell.hardship == "slopes" else 0.0
+    most = 0.99 / (1.0 + SURELY_WITHIN * variation) / (1.0 + drift / 2)
     shown_w = {
         VISION_ENCODE: encode * limit_w,
         PREFILL: NEAR_THE_LIMIT[0] if cell.hardship == "limit" else min(prefill, most) * limit_w,
@@ -76,7 +77,12 @@ def _script(cell: Cell, chance: random.Random, limit_w: float, gain: float, vari
     }
     return Script(
         phases=tuple(
-            ScriptedPhase(name, round(lengths_ms[name] * NS_PER_MS), {"gpu": power_w / gain})
+            ScriptedPhase(
+                name,
+                round(lengths_ms[name] * NS_PER_MS),
+                {"gpu": power_w / gain},
+                drift * chance.choice((-1.0, 1.0)) if drift else 0.0,
+            )
             for name, power_w in shown_w.items()
         ),
         calls=cell.calls,

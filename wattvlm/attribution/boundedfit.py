@@ -2,8 +2,8 @@
 
 The misfit of unknowns x is |B x - z|^2, rows scaled by their noise. All x in the box whose misfit is within a
 threshold make a convex set; the ends of a linear sum of x over it are its profile-likelihood interval. Each end lies on
-the path of min |B x - z|^2 - 2 f l'x over the box as the force f grows: misfit and l'x grow with f, so the f at the
-threshold is found by halving.
+the path of min |B x - z|^2 - 2 f l'x over the box as the force f grows: misfit and l'x grow with f. The path is made of
+straight pieces (as in Markowitz's critical line method), so the end at the threshold is found piece by piece.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ RIDGE = 0.01
 """The misfit of an unknown its whole range from the middle of it, so that what nothing was read of has one solution."""
 
 NEARLY = 1e-9
-NEAR_ENOUGH = 0.01
-"""Of a force; the end that it leads to is far nearer than that, since misfits are flat there."""
+"""So little counts for nothing, in parts of an unknown's range or of the largest force."""
 
-LARGEST_FORCE = 1e9
+MOST_PIECES = 8
+"""Pieces of a path for each unknown; a path that has more goes in circles, and ends there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,34 +57,83 @@ class BoundedFit:
     def furthest(self, weights: Floats, threshold: float) -> Floats:
         """The x in the box with the largest weights @ x among those with a misfit up to the threshold.
 
-        The best x has no more than this misfit.
+        The best x has no more than this misfit. Found on the path of a growing force, whose pieces end where an
+        unknown meets the end of its range or leaves it.
         """
         usual: Floats = np.asarray(np.linalg.solve(self.curvature, weights), np.float64)
         reach = float(weights @ usual)
         if reach <= 0.0:
             return self.best
-        force = ((threshold - self.least) / reach) ** 0.5
+        force = (max(threshold - self.least, 0.0) / reach) ** 0.5
         free = self.free + force * usual
         if bool(np.all((free >= self.low) & (free <= self.high))):
             return np.asarray(free, np.float64)
-        weak, strong, found = 0.0, force, self.best
-        pulled = self._pulled(force * weights, self.best)
-        while self.misfit_of(pulled) <= threshold:
-            found, weak, strong = pulled, strong, 8.0 * strong
-            if strong > LARGEST_FORCE * force:
+        scale = self.high - self.low
+        path = _Path(self.root * scale, self.free / scale, self.low / scale, self.high / scale, weights * scale)
+        return np.asarray(path.end(self.best / scale, threshold - self.least) * scale, np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class _Path:
+    """The minima of |R (x - free)|^2 - 2 f w'x in the box over the force f; unknowns in parts of their range."""
+
+    root: Floats
+    free: Floats
+    low: Floats
+    high: Floats
+    weights: Floats
+
+    def end(self, best: Floats, room: float) -> Floats:
+        """The x on the path with |R (x - free)|^2 = room, or the last one. best: the x without a force."""
+        curvature = np.transpose(self.root) @ self.root
+        found: Floats = np.array(best)
+        held: NDArray[np.bool_] = (found <= self.low + NEARLY) | (found >= self.high - NEARLY)
+        force = 0.0
+        for _ in range(MOST_PIECES * len(found)):
+            moves, pulls = self._piece(curvature, found, held, force)
+            changes_at, changed = self._until_it_changes(found, held, moves, pulls)
+            misfits_at = _until_it_misfits(self.root @ (found - self.free), self.root @ moves, room)
+            if min(changes_at, misfits_at) == np.inf:
                 return found
-            pulled = self._pulled(strong * weights, found)
-        while strong - weak > NEAR_ENOUGH * strong:
-            middle = (weak + strong) / 2
-            pulled = self._pulled(middle * weights, found)
-            if self.misfit_of(pulled) <= threshold:
-                found, weak = pulled, middle
-            else:
-                strong = middle
+            if misfits_at <= changes_at:
+                return np.asarray(found + misfits_at * moves, np.float64)
+            found, force = found + changes_at * moves, force + changes_at
+            held[changed] = not held[changed]
+            if held[changed]:
+                found[changed] = self.high[changed] if moves[changed] > 0 else self.low[changed]
         return found
 
-    def _pulled(self, force: Floats, start: Floats) -> Floats:
-        return minimum_in_box(self.curvature, self.curvature @ self.free + force, self.low, self.high, start)
+    def _piece(self, curvature: Floats, found: Floats, held: NDArray[np.bool_], force: float) -> tuple[Floats, Floats]:
+        """By how much unknowns move for each unit of force, and (pulls now, pulls for each unit) outwards."""
+        free = ~held
+        moves = np.zeros_like(found)
+        if np.any(free):
+            moves[free] = np.linalg.solve(curvature[np.ix_(free, free)], self.weights[free])
+        outwards = np.where(found >= self.high - NEARLY, 1.0, -1.0)
+        now = (curvature @ (self.free - found) + force * self.weights) * outwards
+        return moves, np.stack([now, (self.weights - curvature @ moves) * outwards])
+
+    def _until_it_changes(
+        self, found: Floats, held: NDArray[np.bool_], moves: Floats, pulls: Floats
+    ) -> tuple[float, int]:
+        """(how much force it takes, which unknown) until one meets the end of its range, or a held one is let go."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            room = np.where(moves > 0, (self.high - found) / moves, (self.low - found) / moves)
+            until_let_go = np.where(pulls[1] < -NEARLY * np.abs(self.weights).max(), -pulls[0] / pulls[1], np.inf)
+        until = np.where(held, until_let_go, np.where(moves == 0.0, np.inf, room))
+        until = np.maximum(until, 0.0)
+        first = int(np.argmin(until))
+        return (float(until[first]), first) if np.isfinite(until[first]) else (np.inf, -1)
+
+
+def _until_it_misfits(off: Floats, moves: Floats, room: float) -> float:
+    """The largest s with |off + s moves|^2 <= room; off is within it."""
+    square = float(moves @ moves)
+    if square <= 0.0:
+        return np.inf
+    along = float(off @ moves)
+    left = max(room - float(off @ off), 0.0)
+    return (-along + float(np.sqrt(along**2 + square * left))) / square
 
 
 def bounded_fit(design: Floats, values: Floats, low: Floats, high: Floats) -> BoundedFit:

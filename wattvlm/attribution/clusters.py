@@ -63,11 +63,14 @@ class Spans:
 
 
 @dataclass(frozen=True, slots=True)
-class _Ticks:
+class KnownTicks:
+    """Ticks with their brackets and middles. place_s2: variance of when a value was taken; noise_j2: of its joules."""
+
     early_s: Floats
     late_s: Floats
     energy_j: Floats
     middle_s: Floats
+    place_s2: Floats
     noise_j2: Floats
 
 
@@ -87,7 +90,7 @@ def chain_of(
 
     took_s: how long a read takes. is_fast: it ticks too fast for its ticks to be seen, and is read when it suits.
     """
-    known = _known_ticks(ticks, resolution_j, took_s, is_fast)
+    known = known_ticks(ticks, resolution_j, took_s, is_fast)
     first_s, last_s = seconds_since(origin_ns, np.array(timeline.in_calls_ns))
     if len(known.late_s) < 2 or known.late_s[0] > first_s - LARGEST_LAG_S or known.early_s[-1] < last_s + LARGEST_LAG_S:
         return None
@@ -218,7 +221,7 @@ def _beside(*parts: Segments) -> Segments:
 
 
 def _clusters(
-    timeline: Timeline, ticks: _Ticks, segments: Segments, ends: tuple[Indices, Indices, Indices, Indices]
+    timeline: Timeline, ticks: KnownTicks, segments: Segments, ends: tuple[Indices, Indices, Indices, Indices]
 ) -> Clusters:
     """The clusters of one size. ends: first tick, last tick, the long segment on the left or -1, on the right or -1."""
     first, last, left, right = ends
@@ -240,7 +243,7 @@ def _clusters(
     )
 
 
-def _known_ticks(ticks: Ticks, resolution_j: float, took_s: float, is_fast: bool) -> _Ticks:
+def known_ticks(ticks: Ticks, resolution_j: float, took_s: float, is_fast: bool) -> KnownTicks:
     """Ticks with their brackets; a value's variance is that of its place in the bracket, and of its resolution.
 
     A bracket reaches from the beginning of one read to the end of the next; the value is taken somewhere within each.
@@ -250,7 +253,7 @@ def _known_ticks(ticks: Ticks, resolution_j: float, took_s: float, is_fast: bool
     first = 0 if np.isfinite(ticks.early_s[0]) else 1
     early_s, late_s, energy_j = ticks.early_s[first:], ticks.late_s[first:], ticks.energy_j[first:]
     if len(late_s) < 2:
-        return _Ticks(early_s, late_s, energy_j, late_s, np.zeros_like(late_s))
+        return KnownTicks(early_s, late_s, energy_j, late_s, np.zeros_like(late_s), np.zeros_like(late_s))
     is_sampled = bool(np.median(early_s[1:] - late_s[:-1]) <= 0.0) or is_fast
     middle_s = late_s - took_s / 2 if is_sampled else (early_s + late_s) / 2
     slope_w = np.diff(energy_j) / np.maximum(np.diff(middle_s), S_PER_NS)
@@ -260,7 +263,7 @@ def _known_ticks(ticks: Ticks, resolution_j: float, took_s: float, is_fast: bool
     if is_sampled:
         place_s2 = np.minimum(place_s2, _staleness_std_s(middle_s, energy_j, around_w) ** 2 + READ_STD_S**2)
     noise_j2 = around_w**2 * place_s2 + resolution_j**2 / 12
-    return _Ticks(early_s, late_s, energy_j, middle_s, np.maximum(noise_j2, 1e-8))
+    return KnownTicks(early_s, late_s, energy_j, middle_s, place_s2, np.maximum(noise_j2, 1e-8))
 
 
 def _staleness_std_s(time_s: Floats, energy_j: Floats, around_w: Floats) -> float:
@@ -277,7 +280,7 @@ def _staleness_std_s(time_s: Floats, energy_j: Floats, around_w: Floats) -> floa
     return float(np.median(off_s) * (MAD_TO_STD / np.sqrt(1.5)))
 
 
-def _body_cuts(timeline: Timeline, ticks: _Ticks, origin_ns: int) -> tuple[_Cuts, Floats]:
+def _body_cuts(timeline: Timeline, ticks: KnownTicks, origin_ns: int) -> tuple[_Cuts, Floats]:
     """The bodies of long segments, and their joules by row."""
     start_s, end_s = seconds_since(origin_ns, timeline.start_ns), seconds_since(origin_ns, timeline.end_ns)
     first = np.searchsorted(ticks.early_s, start_s + LARGEST_LAG_S, "left")

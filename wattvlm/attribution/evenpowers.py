@@ -83,7 +83,9 @@ class Columns:
         return np.concatenate([found, moments / SLOPE_S], axis=1)
 
 
-def columns_of(timeline: Timeline, between: str, limit_w: float, origin_ns: int) -> Columns:
+def columns_of(
+    timeline: Timeline, between: str, limit_w: float, origin_ns: int, unstated_std_s: float = UNSTATED_STD_S
+) -> Columns:
     """The unknowns of a timeline. between: the name of the time between phases, which has one power throughout."""
     start_s, end_s = seconds_since(origin_ns, timeline.start_ns), seconds_since(origin_ns, timeline.end_ns)
     shared = timeline.kinds.index(between) if between in timeline.kinds else -1
@@ -97,7 +99,7 @@ def columns_of(timeline: Timeline, between: str, limit_w: float, origin_ns: int)
     start_s[0] -= EARLIER_S
     end_s[-1] += EARLIER_S
     idle = np.unique(owner[(timeline.row < 0) | is_shared])
-    boundary_std_s = np.hypot(UNSTATED_STD_S, timeline.start_std_ns[1:] * S_PER_NS)
+    boundary_std_s = np.hypot(unstated_std_s, timeline.start_std_ns[1:] * S_PER_NS)
     return Columns(
         start_s, end_s, boundary_std_s, owner.astype(np.int64), sloped.astype(np.int64), powers,
         np.concatenate([np.zeros(powers), -steepest_w]), np.concatenate([np.full(powers, limit_w), steepest_w]),

@@ -1,4 +1,4 @@
-"""Bounds on the parts of fewer calls than are pooled, from power sensors, that even powers inside phases allow."""
+"""Bounds on the parts of fewer calls than are pooled that even powers inside phases allow."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from wattvlm.attribution.calls import CallWindows
+from wattvlm.attribution.counter import HOST_DOMAINS, LARGEST_SKEW_ON_HOST_S, CounterCurve
+from wattvlm.attribution.countprofile import CountProblem, CountProfile
+from wattvlm.attribution.countrows import count_rows
 from wattvlm.attribution.domains import DomainCurves
 from wattvlm.attribution.evenpowers import Columns, columns_of, seconds_in
 from wattvlm.attribution.joules import PartJoules, gain_error_j
-from wattvlm.attribution.pooled import DOMAIN_WORDS, FEWEST_CALLS
+from wattvlm.attribution.pooled import DOMAIN_WORDS, FEWEST_CALLS, has_ticks
 from wattvlm.attribution.pooledpower import responses_of, usable_updates
 from wattvlm.attribution.power import PowerCurve
 from wattvlm.attribution.profile import Profile, ProfileProblem
@@ -27,23 +30,36 @@ FEWEST_ROWS = 8
 NEAR_S, MOST_FAR = 1.5, 300
 """Updates within this of a boundary are all used, and so many of the others."""
 
+COUNTED_STD_S, COUNTED_ON_HOST_STD_S = 0.0022, 0.0002
+"""Beside a counter of a device, each boundary is taken to be off by this on its own (one sigma; up to 3 ms, any of them
+alike, are 1.7 ms, and marks that are kept in order are off together), and by the other beside one of the host, whose
+work and marks are on one clock."""
+
+COUNTED_LAG_S = 0.005
+"""And all marks together by this, to either side."""
+
+MOST_UNKNOWNS = 100
+"""Calls in pieces with more powers, drifts and boundaries than these keep bounds for any curve, which take no time."""
+
 MOST_SLACK_NS = NS_PER_MS
 """Where a boundary is said to be off by more on its own, readings do not tell whose joules are beside it."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Fitted:
-    """One power sensor: all solutions that fit its readings."""
+    """One sensor: all solutions that fit its readings."""
 
-    curve: PowerCurve
+    curve: PowerCurve | CounterCurve
     columns: Columns
-    profile: Profile
+    profile: Profile | CountProfile
 
     @property
     def words(self) -> str:
         """What was taken of it, for a report."""
         channel = self.curve.channel
         lags = " to ".join(dict.fromkeys(format_ns(lag_s / S_PER_NS) for lag_s in self.profile.lags_s))
+        if isinstance(self.profile, CountProfile):
+            return f"the marks are off against {channel.name} by {lags}"
         known = "known" if channel.window_ns is not None else "found from the readings"
         words = " or ".join(dict.fromkeys(response.words for response in self.profile.responses))
         return f"{channel.name} is taken for {words} ({known}), stamped {lags} late"
@@ -51,7 +67,7 @@ class _Fitted:
 
 @dataclass(frozen=True, slots=True)
 class FewCalls:
-    """The power sensors of a domain, each with all solutions that fit. line: the method, in words."""
+    """The sensors of a domain, each with all solutions that fit. line: the method, in words."""
 
     fitted: tuple[_Fitted, ...]
     line: str
@@ -67,32 +83,45 @@ class FewCalls:
             middle_j, low_j, high_j = middle_j + own_j, low_j + least_j, high_j + most_j
             gain_j = gain_error_j(each.curve.channel, np.array([own_j]), np.array([float(np.sum(seconds))]))
             gains_j[each.curve.channel.board] = gains_j[each.curve.channel.board] + gain_j
-        return joules.narrowed(number, middle_j, (low_j, high_j), gains_j)
+        instead = any(isinstance(each.profile, CountProfile) for each in self.fitted)
+        return joules.narrowed(number, middle_j, (low_j, high_j), gains_j, instead)
 
 
 def few_calls(
     found: DomainCurves, calls: Sequence[CallWindows], between: str, block: Stretches, recording: Recording
 ) -> FewCalls | None:
-    """All solutions for a domain of power sensors and one call to four; None where bounds for any curve are all."""
-    curves = [curve for curve in found.curves if isinstance(curve, PowerCurve)]
+    """All solutions for a domain and one call to four; None where bounds for any curve are all."""
+    curves = [curve for curve in found.curves if isinstance(curve, PowerCurve | CounterCurve)]
     if len(curves) < len(found.curves) or found.method != "measured" or not 0 < len(calls) < FEWEST_CALLS:
         return None
     parts = [{**call.phases, between: call.between} for call in calls]
     if any(not _is_sure(windows) for call in parts for windows in call.values()):
         return None
-    timeline = timeline_of(parts, block, recording.start_ns, recording.end_ns, between)
-    if timeline is None:
+    span_ns = recording.start_ns, recording.end_ns
+    timeline = timeline_of(parts, block, *span_ns, between)
+    apart = timeline_of(parts, block, *span_ns, between, is_few=True)
+    if timeline is None or apart is None:
         return None
     fitted: list[_Fitted] = []
     for curve in curves:
-        own = _fitted(curve, timeline, between, recording)
+        own = _fitted(curve, timeline if isinstance(curve, PowerCurve) else apart, between, recording)
         if own is None:
             return None
         fitted.append(own)
     return FewCalls(tuple(fitted), _line(found, fitted))
 
 
-def _fitted(curve: PowerCurve, timeline: Timeline, between: str, recording: Recording) -> _Fitted | None:
+def _fitted(curve: PowerCurve | CounterCurve, timeline: Timeline, between: str, recording: Recording) -> _Fitted | None:
+    """None where there is too little of a sensor, or no even powers fit; bounds hold all the same."""
+    try:
+        if isinstance(curve, PowerCurve):
+            return _read(curve, timeline, between, recording)
+        return _counted(curve, timeline, between, recording)
+    except np.linalg.LinAlgError:  # readings so odd that no noise describes them
+        return None
+
+
+def _read(curve: PowerCurve, timeline: Timeline, between: str, recording: Recording) -> _Fitted | None:
     updates = usable_updates(curve, timeline, recording.readings[curve.channel.name], FEWEST_ROWS)
     if updates is None:
         return None
@@ -100,10 +129,26 @@ def _fitted(curve: PowerCurve, timeline: Timeline, between: str, recording: Reco
     is_known = curve.channel.window_ns is not None
     updates = _thinned(updates, columns)
     problem = ProfileProblem(columns, updates, curve.channel.resolution_w or 0.0, is_known)
-    try:
-        profile = problem.solved(responses_of(curve))
-    except np.linalg.LinAlgError:  # readings so odd that no noise describes them: bounds hold all the same
+    profile = problem.solved(responses_of(curve))
+    return None if profile is None else _Fitted(curve, columns, profile)
+
+
+def _counted(curve: CounterCurve, timeline: Timeline, between: str, recording: Recording) -> _Fitted | None:
+    """The same for a counter of exact joules whose ticks are seen, or that ticks faster than it is read."""
+    if curve.limit_w is None or not has_ticks(curve):
         return None
+    is_host = curve.channel.domain in HOST_DOMAINS
+    columns = columns_of(
+        timeline, between, curve.limit_w, curve.origin_ns, COUNTED_ON_HOST_STD_S if is_host else COUNTED_STD_S
+    )
+    if len(columns.low_w) + len(columns.boundary_std_s) > MOST_UNKNOWNS:
+        return None
+    lag_s = LARGEST_SKEW_ON_HOST_S if is_host else COUNTED_LAG_S
+    rows = count_rows(curve, timeline, columns, recording, lag_s)
+    if rows is None:
+        return None
+    problem = CountProblem(columns, rows, curve.channel.resolution_j or 0.0, curve.limit_w, lag_s)
+    profile = problem.solved()
     return None if profile is None else _Fitted(curve, columns, profile)
 
 

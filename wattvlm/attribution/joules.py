@@ -43,11 +43,16 @@ class PartJoules:
         )  # fmt: skip
 
     def narrowed(
-        self, index: int, middle_j: float, ends_j: tuple[float, float], gains_j: Mapping[str, Floats]
+        self,
+        index: int,
+        middle_j: float,
+        ends_j: tuple[float, float],
+        gains_j: Mapping[str, Floats],
+        instead: bool = False,
     ) -> PartJoules:
         """One part alone, its bounds cut to others that hold as well; as it was where the two share nothing."""
         least_j, most_j = self.bounds(index)
-        low_j, high_j = max(least_j, ends_j[0]), min(most_j, ends_j[1])
+        low_j, high_j = ends_j if instead else (max(least_j, ends_j[0]), min(most_j, ends_j[1]))
         ticks = None if self.ticks is None else self.ticks[[index]]
         if low_j > high_j:
             return replace(

@@ -123,11 +123,18 @@ def _alike_s2(variance_s2: NDArray[np.float64], count: Indices) -> NDArray[np.fl
 
 
 def timeline_of(
-    parts: Sequence[Mapping[str, Stretches]], block: Stretches, start_ns: int, end_ns: int, between: str = ""
+    parts: Sequence[Mapping[str, Stretches]],
+    block: Stretches,
+    start_ns: int,
+    end_ns: int,
+    between: str = "",
+    *,
+    is_few: bool = False,
 ) -> Timeline | None:
     """The segments from start to end of a recording; parts: of each call, name -> time. None where calls overlap.
 
-    between: the name of the time between phases, if it has one.
+    between: the name of the time between phases, if it has one. is_few: calls are too few to tell which phases have a
+    gap between them; those that touch are taken for apart where any phases are.
     """
     names = list(dict.fromkeys(name for call in parts for name in call))
     inside = [
@@ -146,7 +153,7 @@ def timeline_of(
         *inside, *((window, len(names)) for window in pauses), *((window, len(names) + 1) for window in quiet)
     ]  # fmt: skip
     segments.sort()
-    segments = _with_closed_gaps(segments, names.index(between) if between in names else -1)
+    segments = _with_closed_gaps(segments, names.index(between) if between in names else -1, len(names), is_few)
     kind = np.array([kind for _, kind in segments], dtype=np.int64)
     return Timeline(
         np.array([window.start_ns for window, _ in segments], dtype=np.int64),
@@ -160,13 +167,18 @@ def timeline_of(
     )
 
 
-def _with_closed_gaps(segments: Sequence[tuple[Window, int]], between: int) -> list[tuple[Window, int]]:
+def _with_closed_gaps(
+    segments: Sequence[tuple[Window, int]], between: int, rows: int, is_few: bool
+) -> list[tuple[Window, int]]:
     """A segment of no length between phases that touch, where others of the same two have time between them.
 
     Marks that are off may close a short gap; its power is still there, and each of its two boundaries is unsure.
     """
     kinds = [kind for _, kind in segments]
     apart = {(one, two) for one, gap, two in zip(kinds, kinds[1:], kinds[2:]) if gap == between}
+    if is_few and apart:
+        phases = [kind for kind in range(rows) if kind != between]
+        apart |= {(one, two) for one in phases for two in phases}
     found: list[tuple[Window, int]] = []
     for index, (window, kind) in enumerate(segments):
         if index and (kinds[index - 1], kind) in apart:

@@ -17,6 +17,8 @@ from wattvlm.units import NS_PER_MS, NS_PER_S
 Powers = Mapping[str, float]
 """Watts by load: a sensor's name, a board or a domain, as VirtualMachine looks them up."""
 
+DRIFT_STEPS = 16
+
 CALL = "call"
 BETWEEN = "between phases"
 BLOCK = "block"
@@ -24,11 +26,15 @@ BLOCK = "block"
 
 @dataclass(frozen=True, slots=True)
 class ScriptedPhase:
-    """A phase of a call: its name, how long it lasts, and the watts of each load in it."""
+    """A phase of a call: its name, how long it lasts, and the watts of each load in it.
+
+    drift_fraction: these watts are a mean, and power rises by this part of them from start to end (in small steps).
+    """
 
     name: str
     duration_ns: int
     power_w: Powers
+    drift_fraction: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,9 +202,11 @@ class _Play:
         factor = max(self._chance.gauss(1.0, self._script.power_variation_fraction), 0.1)
         longer = max(self._chance.gauss(1.0, self._script.duration_variation_fraction), 0.1)
         self._mark("phase_start", call_id, phase.name)
-        self._spend(
-            {load: factor * power_w for load, power_w in phase.power_w.items()}, round(longer * phase.duration_ns)
-        )
+        steps = DRIFT_STEPS if phase.drift_fraction else 1
+        for step in range(steps):
+            drifted = factor * (1.0 + phase.drift_fraction * ((step + 0.5) / steps - 0.5))
+            powers_w = {load: drifted * power_w for load, power_w in phase.power_w.items()}
+            self._spend(powers_w, round(longer * phase.duration_ns / steps))
         self._mark("phase_end", call_id, phase.name)
         windows.setdefault(phase.name, []).append((begin_ns, self.now_ns))
 
