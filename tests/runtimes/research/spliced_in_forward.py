@@ -18,6 +18,19 @@ from tests.runtimes.research.cases import GREEDY, Case, ClipTower, Truth, ids, l
 SENTINEL = -200
 
 
+class SqueezeExcitation(nn.Module):
+    """Weights of channels from their means: its first convolution takes as few channels as a picture may have."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.fc1, self.fc2 = nn.Conv2d(width, width // 4, 1), nn.Conv2d(width // 4, width, 1)
+        self.activation, self.scale_activation = nn.ReLU(), nn.Hardsigmoid()
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return x * self.scale_activation(self.fc2(self.activation(self.fc1(self.avgpool(x)))))
+
+
 class DepthwiseResidual(nn.Module):
     """MobileNet's inverted residual with the nesting of torchvision: lists of convolution, norm and activation."""
 
@@ -25,6 +38,7 @@ class DepthwiseResidual(nn.Module):
         super().__init__()
         self.block = nn.Sequential(
             nn.Sequential(nn.Conv2d(width, width, 3, stride, 1, groups=width), nn.Identity(), nn.Hardswish()),
+            SqueezeExcitation(width),
             nn.Sequential(nn.Conv2d(width, width, 1), nn.Identity(), nn.Identity()),
         )
         self.stride = stride

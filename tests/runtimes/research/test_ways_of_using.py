@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+import transformers as hf
 from torch import nn
 
 from tests.runtimes.research import deepseek_vl, encoders, internlm_xcomposer2, llava, pruned, videochat2
-from tests.runtimes.research.cases import GREEDY, built, ids, language_config, pixels
+from tests.runtimes.research.cases import GREEDY, NEW_TOKENS, START_ID, built, ids, language_config, pixels
 from wattvlm.assembly import assemble
 from wattvlm.runtimes.transformers.runtime import TransformersRuntime
 from wattvlm.trace import DECODE, PREFILL, VISION_ENCODE, Mark
@@ -208,3 +209,19 @@ def test_methods_are_the_users_own_again_afterwards():
     runtime.uninstall()
     assert dict(vars(internlm_xcomposer2.InternLMXComposer2ForCausalLM)) == before
     assert dict(vars(llava.LlavaMetaForCausalLM)) == mixin
+
+
+class OlderLlama(hf.LlamaForCausalLM):
+    """What generate by embeddings was before transformers 4.38, on which LLaVA's and InternVL's own code runs."""
+
+    def _maybe_initialize_input_ids_for_generation(self, inputs=None, bos_token_id=None, model_kwargs=None):
+        empty = super()._maybe_initialize_input_ids_for_generation(inputs, bos_token_id, model_kwargs)
+        return torch.full((len(model_kwargs["inputs_embeds"]), 1), START_ID) if not empty.shape[1] else empty
+
+
+def test_a_start_id_before_the_new_ones_is_no_output(watching):
+    model = built(lambda: OlderLlama(language_config()))
+    returned = model.generate(inputs_embeds=pixels(2, 6, 32), **GREEDY)
+    (call,) = watching.calls()
+    assert returned.shape == (2, 1 + NEW_TOKENS)
+    assert (call.tokens.output, call.decode_steps) == (2 * NEW_TOKENS, NEW_TOKENS - 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any
@@ -14,12 +15,11 @@ from wattvlm.runtimes._answers.call import AnsweredCall
 from wattvlm.runtimes._answers.counts import ServerTimes
 from wattvlm.runtimes._answers.image_tokens import ModelFiles, model_files
 from wattvlm.runtimes._watching import Watching
+from wattvlm.runtimes.openai_stream.engine_metrics import Address, EngineMetrics
 from wattvlm.runtimes.openai_stream.servers import Server, server_at
 
 under_way: ContextVar[Exchange | None] = ContextVar("wattvlm_openai_exchange", default=None)
 """The request that this thread or task is sending."""
-
-Address = tuple[str, int]
 
 
 class Exchange(AnsweredCall):
@@ -82,6 +82,8 @@ class Traffic:
         self._servers: dict[Address, Server] = {}
         self._latest_calls: dict[Address, int] = {}
         self._files: dict[tuple[Address, str], ModelFiles | None] = {}
+        self._answered: Counter[Address] = Counter()
+        self._engines = EngineMetrics()
         self.watched: set[Any] = set()
         watching.on_settle.append(self.tell_of_servers)
         watching.on_end.append(self.close)
@@ -89,6 +91,7 @@ class Traffic:
     def begin(self, address: Address, body: bytes | str | None) -> Exchange:
         exchange = Exchange(self, address, body)
         self._open.add(exchange)
+        self._engines.first_seen(address)
         return exchange
 
     def bind(self, response: Any, exchange: Exchange) -> None:
@@ -111,6 +114,7 @@ class Traffic:
     def answered(self, exchange: Exchange, times: ServerTimes | None, answer: Mapping[str, Any]) -> None:
         """Remember the server, and say what an answer left unknown."""
         self._latest_calls[exchange.address] = exchange.call_id
+        self._answered[exchange.address] += bool(answer)
         where = f"{exchange.address[0]}:{exchange.address[1]}"
         for line in _lines_of(exchange, times, answer):
             self.watching.note(f"{where}: {line}", exchange.call_id)
@@ -143,6 +147,10 @@ class Traffic:
         for exchange in list(self._open):
             exchange.end("was not over when the block ended")
         self.tell_of_servers()
+        for address, call_id in self._latest_calls.items():
+            line = self._engines.between(address, self._answered[address])
+            if line is not None:
+                self.watching.note(f"{address[0]}:{address[1]}: {line}", call_id)
 
 
 def _lines_of(exchange: Exchange, times: ServerTimes | None, answer: Mapping[str, Any]) -> Iterator[str]:

@@ -38,7 +38,7 @@ class Server:
 def server_at(host: str, port: int, proc: Path = Path("/proc")) -> Server:
     """The server that listens at a host's port. Takes milliseconds: it looks through the processes' open files."""
     address = f"{host}:{port}"
-    is_local = _is_local(host)
+    is_local = is_this_machine(host)
     if not is_local:
         return Server(address, is_local)
     holders = _holders(_listening_inodes(port, proc), proc)
@@ -54,7 +54,7 @@ def server_at(host: str, port: int, proc: Path = Path("/proc")) -> Server:
     return Server(address, True, eldest, len(_tree(eldest, parents)), words, folder)
 
 
-def _is_local(host: str) -> bool | None:
+def is_this_machine(host: str) -> bool | None:
     """Whether a host is this machine: packets to it would leave from its own address. None: its name is not known."""
     try:
         found = socket.getaddrinfo(host.strip("[]"), 9, type=socket.SOCK_DGRAM)
@@ -69,6 +69,11 @@ def _is_local(host: str) -> bool | None:
         except OSError:
             continue
     return False
+
+
+def any_runs(word: str, proc: Path = Path("/proc")) -> bool:
+    """Whether a process of this machine has a word in its command line. Takes a tenth of what `server_at` does."""
+    return any(word in _read(proc / str(pid) / "cmdline").lower() for pid in _pids(proc))
 
 
 def _listening_inodes(port: int, proc: Path) -> set[str]:

@@ -92,7 +92,7 @@ class ObservedCall:
         self.call_id: Final = next_call_id()
         self.lane: Final = threading.get_ident()
         self.hooks: list[Any] = []
-        self.outcomes: list[tuple[Any, int]] = []
+        self.outcomes: list[tuple[Any, int, int | None]] = []
         self.embedded: list[Any] = []
         self.shown: dict[str, int] = {}
         self.first_lengths: list[int] = []

@@ -184,11 +184,12 @@ def _output(call: ObservedCall) -> Count | None:
     ends = inputs.id_set(inputs.generation_setting(call.given, call.model, "eos_token_id"))
     pad = inputs.generation_setting(call.given, call.model, "pad_token_id")
     counts: list[Count] = []
-    for result, prompt_length in call.outcomes:
+    for result, prompt_length, start_id in call.outcomes:
         sequences = getattr(result, "sequences", result)
         if not is_tensor(sequences) or len(sequences.shape) != 2:
             return None
         rows = inputs.host_rows(sequences)
+        prompt_length = prompt_length or _start_ids(call, rows, start_id)
         is_padded = len(rows) > 1 and isinstance(pad, int)  # one sequence alone is as long as it is
         counts.append(output_count(rows, prompt_length, ends, pad if is_padded else None))
     if not counts:
@@ -196,16 +197,23 @@ def _output(call: ObservedCall) -> Count | None:
     return Count("output", sum(each.value for each in counts), counts[0].how)
 
 
+def _start_ids(call: ObservedCall, rows: inputs.Rows, start_id: int | None) -> int:
+    """Ids before the new ones in what a generate by embeddings returned: before transformers 4.38 one start id."""
+    one_more = len(call.outcomes) == 1 and all(len(row) == call.ticks + 1 for row in rows)
+    return int(one_more and start_id is not None and all(row[0] == start_id for row in rows))
+
+
 def _reasoning(call: ObservedCall) -> Count | None:
     """Reasoning tokens in what generate returned, where the tokenizer is known and has tags for it."""
     if call.tags is None or len(call.outcomes) != 1:
         return None
-    ((result, prompt_length),) = call.outcomes
+    ((result, prompt_length, start_id),) = call.outcomes
     sequences = getattr(result, "sequences", result)
     if not is_tensor(sequences) or len(sequences.shape) != 2:
         return None
     ends = inputs.id_set(inputs.generation_setting(call.given, call.model, "eos_token_id"))
     rows = inputs.host_rows(sequences)
+    prompt_length = prompt_length or _start_ids(call, rows, start_id)
     split = ((row[:prompt_length], new_ids(row[prompt_length:], ends)) for row in rows)
     return reasoning_count(split, call.tags, knows_prompt=prompt_length > 1)
 

@@ -241,10 +241,8 @@ def _could_encode(path: str, tree: ModuleTree, lists: Mapping[str, int]) -> bool
 def _takes_pixels(path: str, tree: ModuleTree) -> bool:
     if getattr(tree.at(path), "main_input_name", "") == "pixel_values":
         return True
-    return any(
-        type(module).__name__ in ("Conv2d", "Conv3d") and module.in_channels <= _MOST_BANDS
-        for module in tree.under(path)
-    )
+    first = next((module for module in tree.under(path) if type(module).__name__ in ("Conv2d", "Conv3d")), None)
+    return first is not None and bool(first.in_channels <= _MOST_BANDS)  # later ones may squeeze features that far
 
 
 def _inner_projector(tree: ModuleTree, tower: str, lists: Mapping[str, int], width: int | None) -> str | None:

@@ -20,7 +20,7 @@ from wattvlm.runtimes.transformers.device_time import StreamTimes, cuda_stream_t
 from wattvlm.runtimes.transformers.entries import IS_ENTRY, among_globals_of
 from wattvlm.runtimes.transformers.following import forward_starts, run_language_model, run_module
 from wattvlm.runtimes.transformers.hooks import current_call, watch_modules
-from wattvlm.runtimes.transformers.inputs import prompts, token_ids
+from wattvlm.runtimes.transformers.inputs import generation_setting, prompts, token_ids
 from wattvlm.runtimes.transformers.loops import OpenLoops
 from wattvlm.runtimes.transformers.loose import is_module
 from wattvlm.runtimes.transformers.models import SEES_CALLS, ModelMemory
@@ -320,9 +320,11 @@ class Observer:
             call.release()
 
     def _generated(self, call: ObservedCall, model: Any, result: Any, given: Mapping[str, Any]) -> None:
-        """Remember what transformers' own generate returned, and how much of it is prompt."""
+        """Remember what transformers' own generate returned, how much of it is prompt, and the id it may begin with."""
         try:
-            call.outcomes.append((getattr(result, "sequences", result), prompt_length(model, given)))
+            start = generation_setting(given, model, "bos_token_id")
+            start_id = start if isinstance(start, int) else None
+            call.outcomes.append((getattr(result, "sequences", result), prompt_length(model, given), start_id))
         except Exception as error:
             self.fault(call, error)
 
