@@ -129,7 +129,8 @@ def _with_prompt(family: Family, model: Any, picture: Inputs, faults: list[str])
         question = Question(_prompt(family, model, picture, None, 0), _text(family), None, "")
         return _by_arithmetic(family, model, question) if _accepts(model, question, faults) else None
     tried: set[int] = set()
-    waiting = [rows for rows in (_feature_rows(model, picture),) if rows] or [1, 4]
+    told = NEEDS.get(family.model_type, NOTHING).placeholders or _feature_rows(model, picture)
+    waiting = [told] if told else [1, 4]
     while waiting:
         count = waiting.pop()
         if count in tried or not 0 < count <= MOST_PLACEHOLDERS:

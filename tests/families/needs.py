@@ -14,7 +14,8 @@ class Need:
     """why: the reason. fields: dotted path in the configuration -> value, set after shrinking; after a "?" only
     where the version of the library has that field. visual: tokens of the picture by the arithmetic on the
     configuration, where the model does not check them itself. pixels: their shape. inputs: other arguments, as nested
-    lists. placeholder: an id that stands for the picture where no field says one. without: arguments that are optional
+    lists. placeholder: an id that stands for the picture where no field says one. placeholders: how many, where the
+    model takes any number. without: arguments that are optional
     and left out. phases: the ones that its call has, where they are not all.
     """
 
@@ -25,6 +26,7 @@ class Need:
     pixels: tuple[int, ...] | None = None
     inputs: Mapping[str, Any] = field(default_factory=dict[str, Any])
     placeholder: int | None = None
+    placeholders: int | None = None
     without: tuple[str, ...] = ()
     phases: tuple[str, ...] | None = None
 
@@ -58,8 +60,36 @@ NEEDS: Mapping[str, Need] = {
     ),
     "deepseek_ocr2": Need(
         "its default configuration leaves open what kind its layers are and how many experts a token uses",
-        {"text_config.mlp_layer_types": ["dense", "sparse"], "text_config.num_experts_per_tok": 2},
+        {"text_config.mlp_layer_types": ["dense", "sparse"], "text_config.num_experts_per_tok": 2,
+         "vision_config.sam_config.downsample_channels": [WIDTH, WIDTH]},
     ),
+    "unlimited_ocr": Need("its second encoder reads the map that the first one leaves: one position here",
+                          {"vision_config.sam_config.downsample_channels": [WIDTH, WIDTH],
+                           "vision_config.encoder_config.image_size": 8, "?text_config.num_experts_per_tok": 2}),
+    "align": Need("its convolutions are lists of which each entry goes with the next",
+                  {"vision_config.in_channels": [32, 16], "vision_config.out_channels": [16, WIDTH],
+                   "vision_config.kernel_sizes": [3, 3], "vision_config.strides": [1, 2],
+                   "vision_config.num_block_repeats": [1, 1], "vision_config.expand_ratios": [1, 6],
+                   "vision_config.width_coefficient": 1.0, "vision_config.depth_coefficient": 1.0},
+                  pixels=(1, 3, 32, 32)),
+    "fast_vlm": Need("its encoder is one that timm builds, here the smallest of its kind",
+                     {"vision_config.architecture": "fastvit_mci0", "vision_config.hidden_size": 1024},
+                     pixels=(1, 3, 128, 128)),
+    "perception_lm": Need("its encoder is one that timm builds, by arguments of timm's",
+                          {"vision_config.architecture": "vit_pe_core_tiny_patch16_384",
+                           "vision_config.model_args": {"embed_dim": WIDTH, "depth": 2, "num_heads": 4, "img_size": 32,
+                                                        "patch_size": 8, "global_pool": "", "init_values": 0.1,
+                                                        "ref_feat_shape": [4, 4], "use_post_transformer_norm": False},
+                           "vision_config.hidden_size": WIDTH},
+                          pixels=(1, 1, 3, 32, 32)),
+    "gemma3n": Need("its encoder is one that timm builds; two layers, none of which takes another's cache",
+                    {"vision_config.architecture": "test_efficientnet", "vision_config.hidden_size": 256,
+                     "text_config.num_kv_shared_layers": 0, "vision_soft_tokens_per_image": 4},
+                    pixels=(1, 3, 64, 64)),
+    "pi0": Need("a robot's state goes in, and a mask says which cameras there are; one pass of flow matching",
+                inputs={"state": [[0.5] * WIDTH], "pixel_attention_mask": [[True]], "noise": [[[0.5] * WIDTH] * 50],
+                        "timestep": [0.5]},
+                pixels=(1, 1, 3, 32, 32), placeholders=16, visual=16, arithmetic="patches of one camera"),
     "ernie4_5_vl_moe": Need(
         "its rotary sections are a constant for heads of 128",
         {"text_config.rope_parameters": {"rope_theta": 10000.0, "rope_type": "default", "mrope_section": [3, 3, 2]}},
@@ -151,8 +181,7 @@ NEEDS: Mapping[str, Need] = {
 }  # fmt: skip
 
 UNTRIED = frozenset((
-    "align", "deepseek_ocr2", "deepseek_vl_hybrid", "emu3", "fast_vlm", "fuyu", "gemma3n",
-    "glm4v_moe", "perception_lm", "pi0",
-    "pixtral", "unlimited_ocr", "vision-encoder-decoder",
+    "deepseek_vl_hybrid", "emu3", "fast_vlm", "fuyu", "gemma3n", "glm4v_moe", "perception_lm", "pixtral",
+    "vision-encoder-decoder",
 ))  # fmt: skip
 """Families that are known not to run here; a new one among them is a fault of the suite or of the library."""

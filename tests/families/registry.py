@@ -54,7 +54,8 @@ def families() -> tuple[Family, ...]:
         for table in tables:
             for model_type, named in getattr(modeling_auto, table, {}).items():
                 class_name = named if isinstance(named, str) else named[0]
-                found.setdefault(model_type, Family(model_type, class_name, answers))
+                writes = answers and hasattr(getattr(hf, class_name), "generate")  # robots' models give actions
+                found.setdefault(model_type, Family(model_type, class_name, writes))
     return tuple(found[model_type] for model_type in sorted(found) if _takes_pictures(found[model_type]))
 
 

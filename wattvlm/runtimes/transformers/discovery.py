@@ -176,7 +176,8 @@ def _vision_parts(
             continue
         if tree.paths[parent] == tree.parent(blocks_path) and path in lists and _attends_across(path, tree):
             continue  # layers that stand between those of the language model
-        is_head = tree.modules[position] is head or _last_width(path, tree) == vocabulary
+        is_head = tree.modules[position] is head
+        is_head = is_head or (_last_width(path, tree) == vocabulary and not _takes_pixels(path, tree))
         is_other = is_head or _is_not_vision(path)
         holds_tokens = any(is_below(token, path) for token in token_paths) or _holds_vocabulary(path, tree, vocabulary)
         if is_other or holds_tokens or not any(module._parameters for module in tree.under(path)):
