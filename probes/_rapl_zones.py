@@ -61,13 +61,21 @@ def find_zones(root: Path, cpuinfo: Path) -> list[Zone]:
     """All zones below a powercap folder, packages before their parts; empty where there is none."""
     folders: dict[str, Path] = {}
     for layout in _LAYOUTS:
-        for folder in sorted(root.glob(f"{layout}/intel-rapl:*" if layout else "intel-rapl:*")):
+        for folder in _below(root, f"{layout}/intel-rapl:*" if layout else "intel-rapl:*"):
             if _ZONE.fullmatch(folder.name):
                 folders.setdefault(folder.name, folder)
     names = {number: name for number, folder in folders.items() if (name := _text(folder / "name"))}
     product = _cpu_name(cpuinfo)
     zones = [_zone(root, folders[number], name, names, product) for number, name in sorted(names.items(), key=_order)]
     return [zone for zone in zones if zone is not None]
+
+
+def _below(root: Path, pattern: str) -> list[Path]:
+    """Folders that fit a pattern; none where this user may not look."""
+    try:
+        return sorted(root.glob(pattern))
+    except PermissionError:
+        return []
 
 
 def can_be_read(roots: Iterable[Path], cpuinfo: Path, opener: Callable[[Path, int], int] = os.open) -> bool:

@@ -55,7 +55,7 @@ class RaplServiceProbe:
     def open(self) -> Sensors:
         """What the service reads; sees nothing where there is none, or where powercap can be read without it."""
         self.close()
-        if not self._path.exists() or can_be_read(self._powercap_roots, self._cpuinfo, self._opener):
+        if not _rapl_socket.is_there(self._path) or can_be_read(self._powercap_roots, self._cpuinfo, self._opener):
             return Sensors(())
         try:
             channels, facts = self._connect()

@@ -8,6 +8,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import closing
@@ -249,6 +250,46 @@ def test_one_user_cannot_take_all_connections_and_silent_ones_end(tree, folder):
 
 def test_only_owner_and_group_may_connect(path):
     assert stat.S_IMODE(path.stat().st_mode) == 0o660
+
+
+def seen_by(user: int, group: int, path: Path, tree: PowercapTree) -> str:
+    """What the sensor finds for another user, in a copy of this process that has become that user."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setgroups([])
+            os.setgid(group)
+            os.setuid(user)
+            probe = client(path, tree)
+            found = probe.open()
+            words = "; ".join(each.what for each in found.absent)
+            joules = [probe.read(channel)[0].energy_j for channel in found.channels]
+            os.write(writer, f"{len(joules)} channels. {words}".encode())
+        except BaseException as error:
+            os.write(writer, repr(error).encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    os.waitpid(child, 0)
+    with os.fdopen(reader) as told:
+        return told.read()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_members_of_the_group_read_and_others_are_told_that_they_may_not(denied, folder):
+    group, other = 61_234, 61_235
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:  # pytest's own folders are closed to others
+        Path(name).chmod(0o755)
+        path = Path(name) / "rapl.sock"
+        with serving(rapl(denied, folder), path):
+            os.chown(path, 0, group)
+            assert seen_by(61_000, group, path, denied) == "4 channels. "
+            assert seen_by(61_000, other, path, denied).startswith("0 channels. denied: this user may not use")
+            os.chown(name, 0, group)
+            Path(name).chmod(0o750)  # as the systemd unit's RuntimeDirectory
+            assert seen_by(61_000, group, path, denied) == "4 channels. "
+            assert seen_by(61_000, other, path, denied).startswith("0 channels. denied: this user may not use")
 
 
 def test_what_cannot_be_started_says_why_and_leaves_other_files_alone(path, folder, tree):
