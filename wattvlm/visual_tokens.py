@@ -203,7 +203,7 @@ def _own_tiles(config: Settings, processor: Settings, size: Size | None) -> int 
 
 
 _RULES: Mapping[str, Callable[[Settings, Settings, Size | None], int | None]] = {
-    "llava": _one_square, "vipllava": _one_square, "paligemma": _one_square,
+    "llava": _one_square, "vipllava": _one_square, "paligemma": _one_square, "deepseek_vl": _one_square,
     "blip-2": _queries, "instructblip": _queries,
     "gemma3": _pooled,
     "qwen2_vl": native, "qwen2_5_vl": native, "qwen3_vl": native, "qwen3_vl_moe": native,

@@ -27,6 +27,13 @@ def _language(
     }  # fmt: skip
 
 
+def _vit(width: int, inner: int, layers: int, heads: int, side_px: int, patch_px: int) -> dict[str, Any]:
+    return {
+        "hidden_size": width, "intermediate_size": inner, "num_hidden_layers": layers, "num_attention_heads": heads,
+        "image_size": side_px, "patch_size": patch_px,
+    }  # fmt: skip
+
+
 def _qwen(kind: str, width: int, inner: int, layers: int, heads: int) -> dict[str, Any]:
     """Qwen2-VL and Qwen2.5-VL: an encoder of 32 blocks of 1280, patches of 14 pixels merged two by two."""
     vision: dict[str, Any] = {"depth": 32, "num_heads": 16, "patch_size": 14, "spatial_merge_size": 2}
@@ -56,6 +63,42 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "model_type": "internvl", "vision_config": _INTERN_VIT_300M, "image_seq_length": 256,
         "tie_word_embeddings": False,
         "text_config": _language("qwen2", 896, 4864, 24, 14, 2, 151_674),
+    },
+    "smolvlm-256m": {
+        "model_type": "smolvlm", "scale_factor": 4, "image_token_id": 49_190, "tie_word_embeddings": False,
+        "vision_config": _vit(768, 3072, 12, 12, 512, 16),
+        "text_config": _language("llama", 576, 1536, 30, 9, 3, 49_280),
+    },
+    "deepseek-vl-1.3b": {
+        "model_type": "deepseek_vl", "tie_word_embeddings": False,
+        "vision_config": {"model_type": "siglip_vision_model", **_vit(1024, 4096, 24, 16, 384, 16)},
+        "text_config": _language("llama", 2048, 5632, 24, 16, 16, 102_400),
+    },
+    "qwen3-vl-2b": {
+        "model_type": "qwen3_vl", "tie_word_embeddings": True,
+        "vision_config": {
+            "depth": 24, "hidden_size": 1024, "intermediate_size": 4096, "num_heads": 16, "patch_size": 16,
+            "out_hidden_size": 2048, "deepstack_visual_indexes": [5, 11, 17],
+        },
+        "text_config": {
+            **_language("qwen3_vl_text", 2048, 6144, 28, 16, 8, 151_936), "head_dim": 128, "tie_word_embeddings": True,
+            "rope_parameters": {
+                "rope_type": "default", "mrope_section": [24, 20, 20], "mrope_interleaved": True, "rope_theta": 5e6,
+            },
+        },
+    },
+    "llava-phi-3b": {
+        "model_type": "llava", "vision_config": _CLIP_L, "image_token_index": 50_295,
+        "text_config": _language("phi", 2560, 10_240, 32, 32, 32, 51_200),
+    },
+    "gemma-3-4b": {
+        "model_type": "gemma3", "mm_tokens_per_image": 256,
+        "vision_config": {
+            "model_type": "siglip_vision_model", "vision_use_head": False, **_vit(1152, 4304, 27, 16, 896, 14),
+        },
+        "text_config": {
+            **_language("gemma3_text", 2560, 10_240, 34, 8, 4, 262_208), "head_dim": 256, "sliding_window": 1024,
+        },
     },
 }  # fmt: skip
 """config.json's entries by the name that `--config` takes."""

@@ -15,11 +15,17 @@ TEXT_TOKENS = 32
 ORDINARY_ID = 100
 """Where the ids of ordinary words begin; special ones lie below it or far above."""
 
-SQUARES = ("llava", "vipllava", "internvl")
+SQUARES = ("llava", "vipllava", "internvl", "deepseek_vl", "gemma3", "smolvlm", "idefics3")
 """Families whose picture is a square of one size, whatever was asked for."""
 
-NATIVE = ("qwen2_vl", "qwen2_5_vl")
+NATIVE = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 """Families that take a picture's own size, in merged patches."""
+
+BY_PROMPT = ("smolvlm", "idefics3")
+"""Families whose pictures come prompt by prompt."""
+
+WHOLE = {"max_patches": 1, "do_image_splitting": False}
+"""A picture is one square and is not cut, whatever its family's processor would do."""
 
 
 def made_up_inputs(model: Any, cell: Cell, seed: int) -> dict[str, Any]:
@@ -29,9 +35,10 @@ def made_up_inputs(model: Any, cell: Cell, seed: int) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(seed)
     pictures = cell.batch_size * cell.images
     if kind in SQUARES:
-        tokens = visual_tokens(settings, {"max_patches": 1}) or 0
+        tokens = visual_tokens(settings, WHOLE) or 0
         side = _side(settings["vision_config"]["image_size"])
-        pixels: dict[str, Any] = {"pixel_values": torch.rand((pictures, 3, side, side), generator=generator)}
+        leading = (cell.batch_size, cell.images) if kind in BY_PROMPT else (pictures,)
+        pixels: dict[str, Any] = {"pixel_values": torch.rand((*leading, 3, side, side), generator=generator)}
     elif kind in NATIVE:
         pixels, tokens = _native(torch, settings["vision_config"], cell.resolution or (336, 336), pictures, generator)
     else:
@@ -74,6 +81,7 @@ def _prompt(torch: Any, settings: dict[str, Any], cell: Cell, tokens: int, gener
     half = TEXT_TOKENS // 2
     ids = torch.cat([words[:, :half], visual, words[:, half:]], dim=1)
     found = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-    if str(settings["model_type"]) in NATIVE:
-        found["mm_token_type_ids"] = (ids == token).to(ids.dtype)
+    marks = "token_type_ids" if settings["model_type"] == "gemma3" else "mm_token_type_ids"
+    if settings["model_type"] in (*NATIVE, "gemma3"):
+        found[marks] = (ids == token).to(ids.dtype)
     return found
