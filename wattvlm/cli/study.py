@@ -53,7 +53,7 @@ def _formats(decorated: Callable[..., None]) -> Callable[..., None]:
 @click.option("--questions", "benchmark", default="", metavar="FILE", help="accuracy: a benchmark's own file.")
 @click.option("--pictures", default="", metavar="FOLDER", help="accuracy: where the file's pictures lie.")
 @click.option("--circular", is_flag=True, help="accuracy: CircularEval, each question with its options in every turn.")
-@click.option("--scores", multiple=True, metavar="MODEL=FILE", help="accuracy: marks of a judge, by question.")
+@click.option("--scores", multiple=True, metavar="MODEL=FILE", help="accuracy, models: marks by question.")
 @click.option("--save", "folder", type=click.Path(path_type=Path), help="Where runs go (default: wattvlm-study-NAME).")
 @_formats
 @click.option("-o", "--output-file", "output", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file.")

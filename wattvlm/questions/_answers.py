@@ -19,7 +19,7 @@ from wattvlm.benchmark_files.marking import chance, score
 from wattvlm.benchmark_files.mmvet import graded
 from wattvlm.errors import WattvlmError
 from wattvlm.questions.asked import Answered, Run
-from wattvlm.scores import read_answers
+from wattvlm.scores import joined, read_answers
 
 ENDING = ".answers.jsonl"
 
@@ -91,16 +91,28 @@ def kept_answers(folder: Path, name: str) -> tuple[Answered, ...]:
 
 
 def marked(runs: Sequence[Run], scores: Sequence[tuple[str, str]]) -> tuple[Run, ...]:
-    """Runs with the marks of files in the place of their own. scores: (model, file).
+    """Runs with the marks of files in the place of their own, or rated by them where they keep no answers.
 
-    ValueError where a model has no run, or a file none of its questions.
+    scores: (model, file). ValueError where a model has no run, or a file none of its questions.
     """
+    if scores and not any(run.answers for run in runs):
+        return rated(runs, scores)
     models = {run.cell.model for run in runs if run.answers}
     unknown = [model for model, _ in scores if model not in models]
     if unknown:
         raise ValueError(f"--scores: no answers of {unknown[0]!r} are kept; there are {', '.join(sorted(models))}")
     files = dict(scores)
     return tuple(_marked(run, Path(files[run.cell.model])) if run.cell.model in files else run for run in runs)
+
+
+def rated(runs: Sequence[Run], scores: Sequence[tuple[str, str]]) -> tuple[Run, ...]:
+    """Runs with their model's score on the questions that all files have. scores: (model, file)."""
+    models = {run.cell.model for run in runs}
+    unknown = [model for model, _ in scores if model not in models]
+    if unknown:
+        raise ValueError(f"--scores: {unknown[0]!r} was not measured; there are {', '.join(sorted(models))}")
+    found, _ = joined({model: read_answers(Path(file)) for model, file in scores})
+    return tuple(replace(run, rated=found.get(run.cell.model)) for run in runs)
 
 
 def _marked(run: Run, path: Path) -> Run:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from wattvlm.answers import Answer
 from wattvlm.bench import Cell, Design
 from wattvlm.bench.running import Subject
+from wattvlm.comparison import Score
 from wattvlm.report import Report
 from wattvlm.units import NS_PER_S
 
@@ -85,11 +86,15 @@ class Answered:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Run:
-    """One cell that was measured: what was asked, the Report of it, and its answers where a study keeps them."""
+    """One cell that was measured: what was asked, the Report of it, and its answers where a study keeps them.
+
+    rated: its model's score on a benchmark that another program ran.
+    """
 
     cell: Cell
     report: Report
     answers: tuple[Answered, ...] = ()
+    rated: Score | None = None
 
     @property
     def is_modelled(self) -> bool:
