@@ -32,8 +32,8 @@ def test_equal_runs_are_told_apart_in_fewer_than_one_of_twenty_rankings():
     """Six equal models of eight calls each: fifteen pairs in a ranking."""
     chance, rankings, wrong = random.Random(7), 400, 0
     for _ in range(rankings):
-        found = {}
-        for name in range(6):
+        found: dict[str, Expected] = {}
+        for name in "abcdef":
             values = expected_of([chance.gauss(100.0, 3.0) for _ in range(8)])
             assert values is not None
             found[name] = values

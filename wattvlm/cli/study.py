@@ -64,8 +64,8 @@ def command(
     """Answer a question by measuring.
 
     NAME is a study; without one, all are listed. MODEL is a folder, a hub id that is on this machine, or `shipped`
-    (the default). The matrix is the study's own where no option gives another. Runs are kept, so that an interrupted
-    study goes on, and the same command again answers from what is there.
+    (the default); for `devices` it is a saved run. The matrix is the study's own where no option gives another. Runs
+    are kept, so that an interrupted study goes on, and the same command again answers from what is there.
 
     Exit codes: 0 answered, 2 usage, 3 nothing was measured, 130 interrupted.
     """
@@ -94,7 +94,8 @@ def command(
     except (WattvlmError, ValueError) as error:
         raise click.UsageError(str(error)) from error
     _show(answer, output_format or "console", output)
-    click.echo(f"Runs are in {target}; the same command again goes on there.", err=True)
+    if target.exists():
+        click.echo(f"Runs are in {target}; the same command again goes on there.", err=True)
 
 
 def _asked(models: tuple[str, ...], configs: tuple[str, ...], seed: int | None, options: dict[str, object]) -> Asked:

@@ -6,8 +6,8 @@
     print(wattvlm.render(answer))
 
 A study's module has NAME, QUESTION, design(asked) -> Design, answer(runs, design) -> Answer, and may have
-subject(asked) where what it measures is no model of transformers. Runs are kept by the bench: the same folder again
-goes on where it was cut off.
+subject(asked) where what it measures is no model of transformers, or OF_FILES = True where it measures nothing and
+its models are files of saved runs. Runs are kept by the bench: the same folder again goes on where it was cut off.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from wattvlm.errors import WattvlmError
 from wattvlm.plugins import own_modules
 from wattvlm.questions._answers import kept_answers as kept_answers
 from wattvlm.questions._answers import marked
+from wattvlm.questions._files import runs_of
 from wattvlm.questions.asked import Answered as Answered
 from wattvlm.questions.asked import Asked as Asked
 from wattvlm.questions.asked import Run as Run
@@ -69,6 +70,8 @@ def ask(
     """
     found = study(name)
     design = found.design(asked)
+    if getattr(found, "OF_FILES", False):
+        return found.answer(runs_of(asked.models), design)
     measured = subject if subject is not None else subject_of(found, replace(asked, folder=str(folder)))
     run_bench(design, folder, subject=measured, probes=probes, tell=tell, keep_seed=keep_seed)
     return answered(name, folder, asked.scores)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from wattvlm.answers import Answer, AnswerTable, Finding, Heading, Picture, Series, Value
+from wattvlm.answers import Answer, AnswerTable, Claim, Finding, Heading, Picture, Series, Value
 from wattvlm.bench import Design
 from wattvlm.comparison import Expected
 from wattvlm.questions._figures import joules, series_of, times
 from wattvlm.questions.asked import Asked, Run, design_lines
 from wattvlm.studies.compare import per_request
 from wattvlm.studies.expected import expected_of
-from wattvlm.studies.quotients import quotient
+from wattvlm.studies.quotients import quotient, scaled
 from wattvlm.studies.ranking import front, more_than, told_apart
 from wattvlm.studies.significance import SIGNIFICANT
+from wattvlm.units import J_PER_KJ
 
 NAME = "models"
 QUESTION = "Which models take least joules, and which give most parameters or accuracy for them?"
@@ -108,7 +109,7 @@ def _ranking(named: Named, costs: Mapping[str, Expected], modelled: bool) -> lis
         words += f"; it cannot be told from {' and '.join(level)}" if level else ", surely less than each other model"
     found = [Finding("least joules a request", words, costs[best], "J", published=PUBLISHED, is_modelled=modelled)]
     for name in sorted(told, key=lambda name: costs[name].value):
-        verdict = "holds" if told[name] and not modelled else "cannot tell"
+        verdict: Claim = "holds" if told[name] and not modelled else "cannot tell"
         found.append(
             Finding(f"{name} against {best}", "times its joules a request", quotient(costs[name], costs[best]), "",
                     "it takes more", verdict, is_modelled=modelled)
@@ -143,10 +144,17 @@ def _per_kilojoule(named: Named, costs: Mapping[str, Expected], modelled: bool) 
         if run.rated is None or name not in costs or run.rated.above_chance_fraction is None:
             continue
         ratio = quotient(_above_chance(run), costs[name])
-        scaled = None if ratio is None else Expected(*(1e3 * each for each in (ratio.value, ratio.low, ratio.high)))
         words = f"accuracy above chance on {run.rated.benchmark} a kilojoule of a request"
         at_chance = " (its interval holds chance)" if _above_chance(run).low <= 0 else ""
-        found.append(Finding(f"{name}: accuracy per kJ", words + at_chance, scaled, "", is_modelled=modelled))
+        found.append(
+            Finding(
+                f"{name}: accuracy per kJ",
+                words + at_chance,
+                None if ratio is None else scaled(ratio, J_PER_KJ),
+                "",
+                is_modelled=modelled,
+            )
+        )
     return found
 
 

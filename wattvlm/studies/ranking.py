@@ -6,10 +6,9 @@ among all that are looked at below its level, whatever they share.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from math import atan, cos, exp, inf, isfinite, lgamma, log, pi, sqrt
-from typing import TypeVar
 
 from wattvlm.comparison import Expected
 from wattvlm.studies.compare import change_interval
@@ -18,28 +17,24 @@ from wattvlm.studies.significance import SIGNIFICANT, holm
 
 _STEPS = 400
 
-Key = TypeVar("Key", bound=Hashable)
 
-
-def told_apart(found: Mapping[Key, Expected], calls: Mapping[Key, int]) -> dict[tuple[Key, Key], bool]:
+def told_apart(found: Mapping[str, Expected], calls: Mapping[str, int]) -> dict[tuple[str, str], bool]:
     """Of each pair of runs, in the order of the runs, whether they surely differ, corrected for all pairs."""
-    pairs = {(one, other): (one, other) for one, other in combinations(found, 2)}
-    return _told(pairs, found, calls)
+    pairs = list(combinations(found, 2))
+    return dict(zip(pairs, _told(pairs, found, calls)))
 
 
-def more_than(best: Key, found: Mapping[Key, Expected], calls: Mapping[Key, int]) -> dict[Key, bool]:
+def more_than(best: str, found: Mapping[str, Expected], calls: Mapping[str, int]) -> dict[str, bool]:
     """Of each other run, whether it surely differs from one run, corrected for so many comparisons."""
-    return _told({other: (best, other) for other in found if other != best}, found, calls)
+    others = [other for other in found if other != best]
+    return dict(zip(others, _told([(best, other) for other in others], found, calls)))
 
 
 def _told(
-    pairs: Mapping[Key, tuple[Hashable, Hashable]], found: Mapping[Hashable, Expected], calls: Mapping[Hashable, int]
-) -> dict[Key, bool]:  # fmt: skip
-    chances = {
-        name: chance_of_equal(found[one], found[other], min(calls[one], calls[other]))
-        for name, (one, other) in pairs.items()
-    }
-    return {name: corrected < SIGNIFICANT for name, corrected in zip(chances, holm(list(chances.values())))}
+    pairs: Sequence[tuple[str, str]], found: Mapping[str, Expected], calls: Mapping[str, int]
+) -> list[bool]:  # fmt: skip
+    chances = [chance_of_equal(found[one], found[other], min(calls[one], calls[other])) for one, other in pairs]
+    return [corrected < SIGNIFICANT for corrected in holm(chances)]
 
 
 def chance_of_equal(one: Expected, other: Expected, calls: int) -> float:
@@ -70,18 +65,18 @@ def student_tails(t: float, degrees: float) -> float:
     scale = exp(lgamma((degrees + 1) / 2) - lgamma(degrees / 2)) / sqrt(pi)
     low, high = atan(t / sqrt(degrees)), pi / 2
     step = (high - low) / _STEPS
-    heights = [max(cos(low + step * place), 0.0) ** (degrees - 1) for place in range(_STEPS + 1)]
+    heights: list[float] = [max(cos(low + step * place), 0.0) ** float(degrees - 1) for place in range(_STEPS + 1)]
     area = step / 3 * (heights[0] + heights[-1] + 4 * sum(heights[1:-1:2]) + 2 * sum(heights[2:-1:2]))
-    return min(1.0, 2 * scale * area)
+    return float(min(1.0, 2 * scale * area))
 
 
-def front(costs: Mapping[Key, Expected], worth: Mapping[Key, Expected]) -> dict[Key, tuple[Key, ...] | None]:
+def front(costs: Mapping[str, Expected], worth: Mapping[str, Expected]) -> dict[str, tuple[str, ...] | None]:
     """Who lies on the Pareto front of less cost and more worth: nobody is worth as much or more for less.
 
     An empty tuple for those on it, those who surely beat one that is not, and None where it cannot be told: by whole
     intervals. Plain numbers are intervals without a width.
     """
-    found: dict[Key, tuple[Key, ...] | None] = {}
+    found: dict[str, tuple[str, ...] | None] = {}
     for one in costs:
         others = [other for other in costs if other != one]
         beaten_by = tuple(other for other in others if _beats(other, one, costs, worth))
@@ -90,13 +85,13 @@ def front(costs: Mapping[Key, Expected], worth: Mapping[Key, Expected]) -> dict[
     return found
 
 
-def _beats(other: Key, one: Key, costs: Mapping[Key, Expected], worth: Mapping[Key, Expected]) -> bool:
+def _beats(other: str, one: str, costs: Mapping[str, Expected], worth: Mapping[str, Expected]) -> bool:
     """The other surely costs less, and is surely worth as much."""
     change = change_interval(costs[one], costs[other])
     return change is not None and change[1] < 0.0 and worth[other].low >= worth[one].high
 
 
-def _is_no_rival(other: Key, one: Key, costs: Mapping[Key, Expected], worth: Mapping[Key, Expected]) -> bool:
+def _is_no_rival(other: str, one: str, costs: Mapping[str, Expected], worth: Mapping[str, Expected]) -> bool:
     """The other surely costs more, or is surely worth less."""
     change = change_interval(costs[one], costs[other])
     return (change is not None and change[0] > 0.0) or worth[other].high < worth[one].low

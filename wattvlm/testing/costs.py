@@ -98,11 +98,12 @@ class CostModel:
         )  # fmt: skip
 
     def report(
-        self, request: Request, calls: int = 20, seed: int = 0, period_ns: int = 20 * NS_PER_MS, gain: float = 1.02
-    ) -> Report:
+        self, request: Request, calls: int = 20, seed: int = 0, period_ns: int = 20 * NS_PER_MS, gain: float = 1.02,
+        board: str = "gpu-0",
+    ) -> Report:  # fmt: skip
         """What wattvlm says of such a session, seen through a counter with so long a tick and an unknown gain."""
         counter = VirtualSensor(
-            "gpu-0/board", "gpu", period_ns=period_ns, phase_ns=seed * 7_919_417 % period_ns, jitter_ns=period_ns // 50,
-            gain=gain, gain_std_fraction=0.025, max_power_w=self.max_power_w, seed=seed,
+            f"{board}/board", "gpu", period_ns=period_ns, phase_ns=seed * 7_919_417 % period_ns,
+            jitter_ns=period_ns // 50, gain=gain, gain_std_fraction=0.025, max_power_w=self.max_power_w, seed=seed,
         )  # fmt: skip
         return analyze(simulate(self.script(request, calls), [counter], seed).recording)
