@@ -209,7 +209,10 @@ def _front_words(fronts: Fronts, name: str) -> str | None:
 def _picture(
     per: str, what: str, costs: Mapping[str, Expected], worth: Mapping[str, Expected], fronts: Fronts
 ) -> Picture:
-    """A point a model, and a line through those on the front."""
+    """A point a model, and a line through those on the front; bars where nothing is known to hold joules against."""
+    if not any(name in worth for name in costs):
+        bars = Series(METRICS[per], tuple((float(place), found) for place, found in enumerate(costs.values())))
+        return Picture(f"Joules {METRICS[per]}", "", f"J {METRICS[per]}", (bars,), tuple(costs))
     places = {name: (worth[name].value, found) for name, found in costs.items() if name in worth}
     points = [Series(name, (place,)) for name, place in places.items()]
     on_it = sorted((places[name] for name, beaten_by in fronts.items() if beaten_by == ()), key=lambda place: place[0])
