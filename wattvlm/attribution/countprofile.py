@@ -29,8 +29,9 @@ from wattvlm.attribution.ticks import Floats
 from wattvlm.attribution.views import SLOPE_S
 from wattvlm.units import S_PER_NS
 
-LAG_STEP_S = 0.0005
-"""Between two lags of the grid, boundaries take up what is left, at next to no cost."""
+LAG_STEP_S, LAG_STEP_STD = 0.0005, 0.25
+"""Lags are this far apart at most, in seconds and in parts of what a boundary may be off on its own (one sigma):
+between two of them, boundaries take up what is left at next to no cost."""
 
 USUAL_LAG_S = 0.003
 """The middle takes the smaller of two lags that fit about as well; bounds know nothing of this."""
@@ -101,21 +102,22 @@ class _Cell:
 
 @dataclass(frozen=True, slots=True)
 class CountProblem:
-    """A counter's ticks and what may have drawn them. largest_lag_s: of all marks together, to either side."""
+    """A counter's ticks and what may have drawn them. lags_s: from and to which ticks may all be stamped late."""
 
     columns: Columns
     rows: CountRows
     resolution_j: float
     limit_w: float
-    largest_lag_s: float
+    lags_s: tuple[float, float]
 
     def solved(self) -> CountProfile | None:
         """All solutions that fit; None where there are too few ticks, or none fits with even powers."""
         spare = len(self.rows.tick_s) + len(self.columns.drifts) - self._powers - 2
         if spare < FEWEST_SPARE:
             return None
-        steps = max(round(self.largest_lag_s / LAG_STEP_S), 0)
-        marked = [self._started(LAG_STEP_S * step) for step in range(-steps, steps + 1)]
+        step_s = min(LAG_STEP_S, LAG_STEP_STD * float(np.min(self.columns.boundary_std_s)))
+        first, last = round(self.lags_s[0] / step_s), round(self.lags_s[1] / step_s)
+        marked = [self._started(step_s * number) for number in range(first, last + 1)]
         cells = marked
         for _ in range(ROUNDS):
             least = min(cell.cost for cell in cells)

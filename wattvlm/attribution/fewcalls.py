@@ -18,10 +18,12 @@ from wattvlm.attribution.pooled import DOMAIN_WORDS, FEWEST_CALLS, has_ticks
 from wattvlm.attribution.pooledpower import responses_of, usable_updates
 from wattvlm.attribution.power import PowerCurve
 from wattvlm.attribution.profile import Profile, ProfileProblem
+from wattvlm.attribution.ticks import STALENESS_PERIODS, is_free_running
 from wattvlm.attribution.timeline import Timeline, timeline_of
 from wattvlm.attribution.updates import Updates
 from wattvlm.attribution.windows import Stretches
 from wattvlm.recording import Recording
+from wattvlm.sensing import Channel
 from wattvlm.units import NS_PER_MS, S_PER_NS, format_ns
 
 FEWEST_ROWS = 8
@@ -30,13 +32,13 @@ FEWEST_ROWS = 8
 NEAR_S, MOST_FAR = 1.5, 300
 """Updates within this of a boundary are all used, and so many of the others."""
 
-COUNTED_STD_S, COUNTED_ON_HOST_STD_S = 0.0022, 0.0002
+COUNTED_STD_S, COUNTED_ON_HOST_STD_S = 0.0022, 0.0005
 """Beside a counter of a device, each boundary is taken to be off by this on its own (one sigma; up to 3 ms, any of them
 alike, are 1.7 ms, and marks that are kept in order are off together), and by the other beside one of the host, whose
 work and marks are on one clock."""
 
 COUNTED_LAG_S = 0.005
-"""And all marks together by this, to either side."""
+"""And all marks together by this, to either side; those of the host by what old values may be late."""
 
 MOST_UNKNOWNS = 100
 """Calls in pieces with more powers, drifts and boundaries than these keep bounds for any curve, which take no time."""
@@ -143,13 +145,21 @@ def _counted(curve: CounterCurve, timeline: Timeline, between: str, recording: R
     )
     if len(columns.low_w) + len(columns.boundary_std_s) > MOST_UNKNOWNS:
         return None
-    lag_s = LARGEST_SKEW_ON_HOST_S if is_host else COUNTED_LAG_S
-    rows = count_rows(curve, timeline, columns, recording, lag_s)
+    lags_s = _lags_of(curve.channel)
+    rows = count_rows(curve, timeline, columns, recording, max(-lags_s[0], lags_s[1]))
     if rows is None:
         return None
-    problem = CountProblem(columns, rows, curve.channel.resolution_j or 0.0, curve.limit_w, lag_s)
+    problem = CountProblem(columns, rows, curve.channel.resolution_j or 0.0, curve.limit_w, lags_s)
     profile = problem.solved()
     return None if profile is None else _Fitted(curve, columns, profile)
+
+
+def _lags_of(channel: Channel) -> tuple[float, float]:
+    """From and to which a counter's ticks may all be late: a host's are on the marks' clock, and may be old values."""
+    if channel.domain not in HOST_DOMAINS:
+        return -COUNTED_LAG_S, COUNTED_LAG_S
+    period_s = (channel.update_period_ns or 0) * S_PER_NS if is_free_running(channel) else 0.0
+    return -LARGEST_SKEW_ON_HOST_S, LARGEST_SKEW_ON_HOST_S + STALENESS_PERIODS * period_s
 
 
 def _thinned(updates: Updates, columns: Columns) -> Updates:
