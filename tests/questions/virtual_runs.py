@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
 from wattvlm.answers import Answer
 from wattvlm.bench import Cell
-from wattvlm.questions import Answered, Asked, Run, Study
+from wattvlm.pruning import ways
+from wattvlm.questions import Answered, Asked, Run, Study, pruning
 from wattvlm.testing import CostModel, Request
 
 PATCH_PX = 28
@@ -18,6 +20,19 @@ def request_of(cell: Cell) -> Request:
     width, height = cell.resolution or (336, 336)
     visual = cell.images * (width // PATCH_PX) * (height // PATCH_PX)
     return Request(cell.images, visual, 32, cell.output_tokens, cell.batch_size)
+
+
+def pruned_request(cell: Cell) -> Request:
+    """The visual tokens that a way of the study of pruning leaves; what is dropped inside counts as whole."""
+    _, way = pruning.named(cell)
+    whole = request_of(cell)
+    if way == pruning.NO_PICTURE:
+        return replace(whole, images=0, visual=0)
+    fraction = 1.0 if way == pruning.WHOLE else ways()[way].visual_fraction
+    return replace(whole, visual=round(whole.visual * fraction))
+
+
+NEEDED_REQUESTS: dict[str, Callable[[Cell], Request]] = {"pruning": pruned_request}
 
 
 def marked_answers(right: float, questions: int = 80, seed: int = 0, chance: float = 0.25) -> tuple[Answered, ...]:
@@ -37,14 +52,15 @@ def answered(
     costs: Callable[[Cell], CostModel] = lambda _: CostModel(),
     seed: int = 0,
     calls: int = 20,
-    request: Callable[[Cell], Request] = request_of,
+    request: Callable[[Cell], Request] | None = None,
     answers: Callable[[Cell], tuple[Answered, ...]] | None = None,
 ) -> Answer:
     """The study's answer from a virtual run of every cell. answers: that its runs keep (default: what it needs)."""
     design = study.design(asked)
+    asked_for = request or NEEDED_REQUESTS.get(study.NAME, request_of)
     kept = answers or NEEDED_ANSWERS.get(study.NAME, lambda _: ())
     runs = [
-        Run(cell, costs(cell).report(request(cell), calls, 1_000 * seed + place), kept(cell))
+        Run(cell, costs(cell).report(asked_for(cell), calls, 1_000 * seed + place), kept(cell))
         for place, cell in enumerate(design.cells())
     ]
     return study.answer(runs, design)

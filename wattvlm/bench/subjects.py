@@ -33,18 +33,18 @@ class TransformersSubject:
 
     def call_of(self, cell: Cell, seed: int) -> Callable[[], Any]:
         """One call of the cell: preprocess and `generate`, the answer exactly as long as the cell says."""
+        model, _ = self.loaded(cell, seed)
+        inputs, options = self.inputs_of(cell, seed), exactly(cell.output_tokens)
+        return lambda: model.generate(**inputs(), **options)
+
+    def inputs_of(self, cell: Cell, seed: int) -> Callable[[], Any]:
+        """What makes the inputs of a call: by the processor each time, or with random weights the same made-up ones."""
         model, processor = self.loaded(cell, seed)
-        options = {"min_new_tokens": cell.output_tokens, "max_new_tokens": cell.output_tokens, "do_sample": False}
         if processor is None:
-            inputs = made_up_inputs(model, cell, seed)
-            return lambda: model.generate(**inputs, **options)
+            made = made_up_inputs(model, cell, seed)
+            return lambda: made
         pictures, texts = _asked(processor, cell, seed)
-
-        def call() -> Any:
-            inputs = processor(images=pictures, text=texts, return_tensors="pt", padding=True)
-            return model.generate(**inputs.to(model.device), **options)
-
-        return call
+        return lambda: processor(images=pictures, text=texts, return_tensors="pt", padding=True).to(model.device)
 
     def loaded(self, cell: Cell, seed: int) -> tuple[Any, Any]:
         """The cell's model and its processor, None with random weights; loaded once for cells with the same."""
@@ -78,6 +78,11 @@ class TransformersSubject:
         if getattr(processor, "tokenizer", None) is not None:
             processor.tokenizer.padding_side = "left"  # generation goes on from the end of each prompt
         return model.to(cell.device or "cpu"), processor
+
+
+def exactly(output_tokens: int) -> dict[str, Any]:
+    """Options of `generate` for an answer of one length."""
+    return {"min_new_tokens": output_tokens, "max_new_tokens": output_tokens, "do_sample": False}
 
 
 def config_of(name: str) -> dict[str, Any]:

@@ -30,6 +30,12 @@ def joules(report: Report, what: str = "request") -> Expected | None:
         return None
 
 
+def run_joules(run: Run, what: str = "request") -> Expected | None:
+    """As `joules`; of a model, whose own error is not known, the value alone, also for quotients of it."""
+    found = joules(run.report, what)
+    return Expected(found.value, found.value, found.value) if found is not None and run.is_modelled else found
+
+
 def part_joules(report: Report, part: str) -> Expected | None:
     """Joules a call of a phase for the expected call; None where it has none, or they are not resolved."""
     try:

@@ -21,7 +21,7 @@ from wattvlm.benchmark_files.mmbench import circular, one_pass
 from wattvlm.comparison import Expected, Score
 from wattvlm.demo.benchmarks import digits_path
 from wattvlm.questions._answers import BenchmarkSubject
-from wattvlm.questions._figures import joules, times
+from wattvlm.questions._figures import run_joules, times
 from wattvlm.questions.asked import Asked, Run, design_lines
 from wattvlm.studies.expected import expected_of
 from wattvlm.studies.quotients import quotient, scaled, verdict
@@ -97,9 +97,7 @@ class _Marks:
     @property
     def question_j(self) -> Expected | None:
         """Joules of a question with all of its passes."""
-        found = joules(self.run.report)
-        if found is not None and self.run.is_modelled:  # a model's own error is not known: its joules are a point
-            found = Expected(found.value, found.value, found.value)
+        found = run_joules(self.run)
         return None if found is None else scaled(found, self.passes)
 
 

@@ -1,0 +1,225 @@
+"""Study: what ways to compute fewer visual tokens save, in time and in joules, and what they could save at most."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from math import inf
+from typing import Any
+
+from wattvlm.answers import Answer, AnswerTable, Finding, Heading, Picture, Series, Value
+from wattvlm.bench import Cell, Design
+from wattvlm.bench.subjects import TransformersSubject, exactly
+from wattvlm.comparison import Expected
+from wattvlm.pruning import DoesNotFit, trimmed, ways
+from wattvlm.questions._figures import row_name, run_joules, times
+from wattvlm.questions.asked import Asked, Run, design_lines
+from wattvlm.studies.compare import per_request
+from wattvlm.studies.expected import expected_of
+from wattvlm.studies.quotients import quotient, saving, verdict
+from wattvlm.units import BYTES_PER_GB
+
+NAME = "pruning"
+QUESTION = "What does computing fewer visual tokens save, in time and in joules, and how much could it save?"
+
+WHOLE = "whole"
+"""The model as it is."""
+
+NO_PICTURE = "no-picture"
+"""The same text without any picture: what no way can go below."""
+
+OUTPUT_TOKENS = 16
+BETWEEN = "+"
+CEILING_PUBLISHED = (
+    "at most 10 % with a fixed number of visual tokens, at most 28 % for Qwen2.5-VL-3B at 448 x 448 (arXiv 2607.09520)"
+)
+PUBLISHED = {
+    "mmtok": "1.87 times as fast on an H100 (arXiv 2508.18264)",
+    "vscan": "2.91 times as fast a prefill (arXiv 2505.22654)",
+    "tokenpacker": "75 to 89 % fewer tokens (arXiv 2407.02392)",
+}
+
+
+def design(asked: Asked) -> Design:
+    """Each model whole, with each way, and without a picture."""
+    names = (WHOLE, *ways(), NO_PICTURE)
+    models = tuple(f"{model}{BETWEEN}{name}" for model in asked.models for name in names)
+    return replace(asked, models=models).design(output_tokens=(OUTPUT_TOKENS,))
+
+
+def subject(asked: Asked) -> PrunedSubject:
+    """Models by transformers, changed by the way that a cell's model names."""
+    return PrunedSubject(TransformersSubject(random_weights=asked.random_weights))
+
+
+def named(cell: Cell) -> tuple[str, str]:
+    """(the model, the way) of a cell."""
+    model, _, way = cell.model.rpartition(BETWEEN)
+    return model, way
+
+
+class PrunedSubject:
+    """One model at a time, with one way at a time."""
+
+    def __init__(self, models: TransformersSubject) -> None:
+        self._models = models
+        self._undo: Callable[[], None] = _nothing
+
+    def call_of(self, cell: Cell, seed: int) -> Callable[[], Any]:
+        """A call of the model with the cell's way; DoesNotFit where the way has no place in it."""
+        name, way_name = named(cell)
+        bare = replace(cell, model=name)
+        self._undo()
+        self._undo = _nothing
+        model, _ = self._models.loaded(bare, seed)
+        inputs, options, fraction = self._models.inputs_of(bare, seed), exactly(cell.output_tokens), 1.0
+        if way_name == NO_PICTURE:
+            fraction = 0.0
+        elif way_name != WHOLE:
+            way = ways()[way_name]
+            self._undo, fraction = way.apply(model), way.visual_fraction
+        token = _image_token(model)
+        return lambda: model.generate(**trimmed(inputs(), token, fraction), **options)
+
+
+def _nothing() -> None:
+    """No way is there to be undone."""
+
+
+def _image_token(model: Any) -> int:
+    found = getattr(model.config, "image_token_id", None) or getattr(model.config, "image_token_index", None)
+    if not isinstance(found, int):
+        raise DoesNotFit(f"{type(model).__name__} has no place for a picture in its prompts")
+    return found
+
+
+def answer(runs: Sequence[Run], design: Design) -> Answer:
+    """Speed-ups and savings of each way against the whole model, and the ceiling."""
+    models: dict[str, dict[str, Run]] = {}
+    for run in runs:
+        model, way = named(run.cell)
+        models.setdefault(model, {})[way] = run
+    findings = [finding for model, by_way in models.items() for finding in _findings(model, by_way)]
+    names = tuple(name for name in (WHOLE, *ways(), NO_PICTURE) if any(name in each for each in models.values()))
+    picture = Picture("Joules of a request by way", "", "J a request", _series(models, names), names)
+    return Answer(
+        NAME, QUESTION,
+        design_lines(design, runs, "the prompt's text, the picture and the answer's length; weights are the same"),
+        tuple(findings), (_table(models, names),), (picture,),
+        (
+            "ways are small re-creations that are not trained: what they save is told, and not what they lose in "
+            "accuracy",
+            "what choosing tokens itself takes is in the joules; an implementation with other kernels takes another",
+            f"answers have {_lengths(runs)} tokens: the longer an answer, the less any way saves of a request",
+        ),
+        any(run.is_modelled for run in runs), any(run.report.virtual for run in runs),
+    )  # fmt: skip
+
+
+def _lengths(runs: Sequence[Run]) -> str:
+    return ", ".join(str(length) for length in sorted({run.cell.output_tokens for run in runs}))
+
+
+def _findings(model: str, by_way: Mapping[str, Run]) -> list[Finding]:
+    label = row_name(Cell(model))
+    whole = by_way.get(WHOLE)
+    if whole is None:
+        return [Finding(f"{label}: whole", "was not measured, so that nothing can be held against it")]
+    found: list[Finding] = []
+    for way in ways():
+        if way in by_way:
+            found += _of_way(label, way, whole, by_way[way])
+    if NO_PICTURE in by_way:
+        found += _ceiling(label, whole, by_way[NO_PICTURE])
+    return found
+
+
+def _of_way(label: str, way: str, whole: Run, run: Run) -> list[Finding]:
+    modelled = whole.is_modelled or run.is_modelled
+    published = PUBLISHED.get(way.partition("-")[0], "")
+    faster, less = _speed_up(whole, run), _saved(whole, run)
+    return [
+        Finding(f"{label}: speed-up by {way}", "times as fast a request", faster, "", published=published),
+        Finding(f"{label}: joules saved by {way}", "of a request's joules", less, "%", is_modelled=modelled),
+        _power(label, way, whole, run, modelled),
+    ]
+
+
+def _power(label: str, way: str, whole: Run, run: Run, modelled: bool) -> Finding:
+    """Where mean power rises, joules fall less than time does."""
+    before, after = _mean_power(whole), _mean_power(run)
+    rise = None if before is None or after is None else quotient(after, before)
+    return Finding(
+        f"{label}: mean power with {way}", "times that of the whole model; above 1, joules fall less than time does",
+        rise, "", "the saving of joules is smaller than the speed-up", verdict(rise, 1.0, inf, is_modelled=modelled),
+        is_modelled=modelled,
+    )  # fmt: skip
+
+
+def _ceiling(label: str, whole: Run, bare: Run) -> list[Finding]:
+    modelled = whole.is_modelled or bare.is_modelled
+    return [
+        Finding(f"{label}: the most that can be saved", "of a request's joules, with no picture at all",
+                _saved(whole, bare), "%", published=CEILING_PUBLISHED, is_modelled=modelled),
+        Finding(f"{label}: the largest speed-up", "times as fast a request, with no picture at all",
+                _speed_up(whole, bare)),
+    ]  # fmt: skip
+
+
+def _seconds(run: Run, name: str = "call") -> Expected | None:
+    return expected_of(times(run.report, name))
+
+
+def _speed_up(whole: Run, run: Run) -> Expected | None:
+    before, after = _seconds(whole), _seconds(run)
+    return None if before is None or after is None else quotient(before, after)
+
+
+def _saved(whole: Run, run: Run) -> Expected | None:
+    before, after = run_joules(whole), run_joules(run)
+    return None if before is None or after is None else saving(before, after)
+
+
+def _mean_power(run: Run) -> Expected | None:
+    energy, took = run_joules(run), _seconds(run)
+    return None if energy is None or took is None else quotient(energy, took)
+
+
+def _series(models: Mapping[str, Mapping[str, Run]], names: Sequence[str]) -> tuple[Series, ...]:
+    return tuple(
+        Series(row_name(Cell(model)), tuple(
+            (float(names.index(way)), found)
+            for way, run in by_way.items() if (found := run_joules(run)) is not None
+        ))
+        for model, by_way in models.items()
+    )  # fmt: skip
+
+
+def _table(models: Mapping[str, Mapping[str, Run]], names: Sequence[str]) -> AnswerTable:
+    headings = (
+        Heading("visual tokens"), Heading("kept"), Heading("a request", "J"), Heading("an image", "J"),
+        Heading("saved", "%"), Heading("TTFT", "s"), Heading("a request", "s"), Heading("times as fast"),
+        Heading("peak GB"),
+    )  # fmt: skip
+    alone = len(models) == 1
+    rows = [
+        (way if alone else f"{row_name(Cell(model))} {way}", *_row(by_way[way], by_way.get(WHOLE)))
+        for model, by_way in models.items() for way in names if way in by_way
+    ]  # fmt: skip
+    return AnswerTable("Ways and what they save", "way" if alone else "model and way", headings, tuple(rows))
+
+
+def _row(run: Run, whole: Run | None) -> tuple[Value, ...]:
+    report = run.report
+    is_other = whole is not None and whole is not run
+    return (
+        per_request(report, "visual_input"), per_request(report, "visual_kept"),
+        run_joules(run), run_joules(run, "image"), _saved(whole, run) if is_other and whole else None,
+        _seconds(run, "ttft"), _seconds(run), _speed_up(whole, run) if is_other and whole else None, _peak_gb(run),
+    )  # fmt: skip
+
+
+def _peak_gb(run: Run) -> float | None:
+    """Of the device's memory; a CPU has none of its own."""
+    known = [call.peak_memory_bytes for call in run.report.calls if call.peak_memory_bytes]
+    return max(known) / BYTES_PER_GB if known else None
