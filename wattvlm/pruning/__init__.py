@@ -11,7 +11,7 @@ plainest rule of each kind. A way's module has WAYS; they are found by themselve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -45,7 +45,7 @@ def ways() -> dict[str, Way]:
 
 
 @contextmanager
-def applied(model: Any, way: Way) -> Iterator[None]:
+def applied(model: Any, way: Way) -> Generator[None, None, None]:
     """The model with a way, and without it afterwards."""
     undo = way.apply(model)
     try:
