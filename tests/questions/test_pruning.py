@@ -10,6 +10,7 @@ from tests.questions.virtual_runs import pruned_request
 from wattvlm import questions
 from wattvlm.answers import Answer
 from wattvlm.bench import Cell
+from wattvlm.pruning import DoesNotFit
 from wattvlm.questions import Asked, Run, pruning
 from wattvlm.testing import CostModel
 from wattvlm.units import NS_PER_MS
@@ -92,7 +93,7 @@ def test_the_shipped_model_is_pruned_for_real(tmp_path):
         lengths[way] = subject.call_of(cell, 0)().shape[1]
     assert lengths["whole"] - lengths["mmtok-1of4"] == 12
     assert lengths["whole"] - lengths["no-picture"] == 16
-    with pytest.raises(pruning.DoesNotFit, match="layer 2"):
+    with pytest.raises(DoesNotFit, match="layer 2"):
         subject.call_of(Cell("shipped+fastv-1of2", output_tokens=2, dtype="float32", device="cpu"), 0)
 
 

@@ -22,8 +22,8 @@ def select(model: Any, fraction: float) -> Callable[[], None]:
         chosen = covering(features, wanted)
         return features.gather(1, chosen.unsqueeze(-1).expand(-1, -1, features.shape[-1]))
 
-    hook = projector_of(model).register_forward_hook(selected)
-    return hook.remove
+    undo: Callable[[], None] = projector_of(model).register_forward_hook(selected).remove
+    return undo
 
 
 def covering(features: Any, wanted: int) -> Any:

@@ -36,8 +36,8 @@ def pack(model: Any, scale: int) -> Callable[[], None]:
         found, _ = layers["looks"](coarse, fine, fine, need_weights=False)
         return (found.view(features.shape[0], -1, width), *args[1:])
 
-    hook = projector.register_forward_pre_hook(packed)
-    return hook.remove
+    undo: Callable[[], None] = projector.register_forward_pre_hook(packed).remove
+    return undo
 
 
 def regions(features: Any, scale: int) -> Any:
