@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from wattvlm.answers import Answer, AnswerTable, Finding, Heading, Picture, Series, Value
 from wattvlm.bench import Design
@@ -28,7 +29,7 @@ RATE_PUBLISHED = "about 6 actions a second for OpenVLA-7B on an RTX 4090 (arXiv 
 
 def design(asked: Asked) -> Design:
     """One picture and an answer of whole actions."""
-    sizes = {} if asked.models == ("shipped",) else {"resolutions": ((SIDE_PX, SIDE_PX),)}
+    sizes: dict[str, Any] = {} if asked.models == ("shipped",) else {"resolutions": ((SIDE_PX, SIDE_PX),)}
     return asked.design(output_tokens=tuple(TOKENS * chunk for chunk in CHUNKS), **sizes)
 
 
