@@ -118,8 +118,21 @@ def test_a_channel_that_gives_nothing_any_more_is_down_and_its_joules_stand_stil
     up = {}
     for later_ns in (SECOND, 60 * SECOND):
         families = {each.name: each for each in node_families(Host(), into.seen(), clock.monotonic_ns() + later_ns)}
-        up[later_ns] = families["wattvlm_sensor_up"].samples[0][1]
-    assert list(up.values()) == [1.0, 0.0]
+        up[later_ns] = families["wattvlm_sensor_up"].samples[0][1], len(families["wattvlm_power_watts"].samples)
+        assert families["wattvlm_energy_joules"].samples[0][1] == pytest.approx(300.0 * 20, rel=0.1)
+    assert list(up.values()) == [(1.0, 1), (0.0, 0)]
+
+
+def test_a_driver_that_is_gone_takes_its_joules_out_of_the_totals_until_it_is_back():
+    clock = FakeClock()
+    probe = machine(VirtualSensor("gpu-0/board", max_power_w=700.0), clock=clock).probe()
+    into = read_for(probe, clock, 20 * SECOND)
+    into.unavailable("virtual", Absence("gpu", "no driver", "GPU joules are absent", "load it"))
+    gone = {each.name: each for each in node_families(Host(), into.seen(), clock.monotonic_ns())}
+    assert (gone["wattvlm_energy_joules"].samples, gone["wattvlm_sensor_up"].samples[0][1]) == ((), 0.0)
+    read_for(probe, clock, 20 * SECOND, into)
+    back = {each.name: each for each in node_families(Host(), into.seen(), clock.monotonic_ns())}
+    assert back["wattvlm_energy_joules"].samples[0][1] == pytest.approx(300.0 * 40, rel=0.05)
 
 
 def test_two_rails_of_one_device_are_one_series():

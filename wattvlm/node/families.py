@@ -43,7 +43,7 @@ def node_families(host: Host, seen: Seen, now_ns: int) -> Iterator[Family]:
     yield from _of_host(host, seen.facts)
     chosen = in_totals(seen.tallies)
     yield _energies(chosen)
-    yield _powers(chosen)
+    yield _powers([tally for tally in chosen if tally.is_fresh(now_ns)])
     yield _sensors(seen.tallies)
     yield from _health(seen.tallies, now_ns)
     yield _absences(seen.absent)

@@ -72,6 +72,9 @@ class NodeSensors:
         with self._lock:
             self._absent[target] = (absence,)
             self._facts.pop(target, None)
+            for name, owner in self._owners.items():
+                if owner == target:
+                    self._tallies[name].lost = True
             self._owners = {name: owner for name, owner in self._owners.items() if owner != target}
 
     def read(self, channel: Channel, readings: Sequence[Reading]) -> None:
@@ -91,7 +94,7 @@ class NodeSensors:
         with self._lock:
             self._tallies[channel.name].lost = True
             known = self._absent.get(self._owners[channel.name], ())
-            effect = f"the joules of {channel.name} stand still"
+            effect = f"the joules of {channel.name} are absent until it is back"
             absence = Absence(channel.domain, f"lost: {why}", effect, "it is opened again within a minute")
             self._absent[self._owners[channel.name]] = (*known, absence)
 
