@@ -29,6 +29,11 @@ the model is not held. The truth is *the model's own check* where one placeholde
 else arithmetic on the configuration. What this does not show: real weights, real sizes, a GPU.
 
 No family is known to the meter by name. `tests/families/needs.py` has what single families need to be *built* tiny.
+
+Rows of `fast_vlm`, `gemma3n` and `perception_lm` are of an environment with timm and torchvision. The test suite skips
+them where timm is absent, as in CI: timm brings torchvision, and the one of another build than torch's (CPU, CUDA)
+does not load beside it. An older transformers is not part of CI either; in an environment that has it,
+`python -m docs.models` adds its rows and `python -m pytest tests/families tests/runtimes` runs the tests.
 """
 
 
