@@ -25,6 +25,11 @@ call; its phases in order with one prefill; text, visual and output tokens as it
 features join the text; no hook, patch or model left behind. **It is the control flow that is tested, not the published
 weights.**
 
+LLaVA's, InternVL-Chat's, DeepSeek-VL2's (its incremental prefilling too), MobileVLM's and OpenVLA's own code was run
+under the meter as well, at tiny size, on the transformers that it is written for (4.37, 4.38; LLaVA's also on 5.23):
+what was wrong there (a start id counted as output before 4.38, a narrow convolution taken for an encoder's) is in the
+tests now. That code is no part of this repository, so CI does not repeat it.
+
 No name of a model or of a method is looked for:
 
 * **A call** is a generate, or a public method of a model's class that no framework below it knows (`chat`,

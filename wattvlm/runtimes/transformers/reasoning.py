@@ -46,6 +46,8 @@ class SeenTokenizers:
         own = given.get("tokenizer") or getattr(given.get("streamer"), "tokenizer", None)
         if own is not None:
             return _tags_of(own)
+        if not self._seen:
+            return None
         with self._lock:
             found = set(self._seen.values())
         return found.pop() if len(found) == 1 else None
