@@ -30,19 +30,20 @@ def test_the_truth_of_each_part_is_power_times_time_and_adds_up():
 
 
 def test_what_a_phase_causes_lasts_from_when_power_has_risen_until_it_has_fallen():
-    late = simulate(replace(SCRIPT, rise_ns=4 * MS, fall_ns=2 * MS), [SENSOR])
+    late = simulate(replace(SCRIPT, rise_ns=4 * MS, fall_ns=2 * MS, gap_ns=60 * MS), [SENSOR])
     for caused, between_marks in zip(late.caused_j["gpu"], late.truth_j["gpu"]):
-        assert caused["prefill"] == pytest.approx(600.0 * (0.1 - 0.004 + 0.002))
+        assert caused["prefill"] == pytest.approx(600.0 * (0.1 - 0.004 + 0.002), rel=1e-4)
         assert between_marks["prefill"] < caused["prefill"]
         assert caused["call"] == pytest.approx(sum(caused.values()) - caused["call"])
     sharp = simulate(SCRIPT, [SENSOR])
-    assert sharp.caused_j == sharp.truth_j
+    for caused, between_marks in zip(sharp.caused_j["gpu"], sharp.truth_j["gpu"]):
+        assert caused == pytest.approx(between_marks)
 
 
 def test_ramps_that_rise_as_they_fall_move_joules_and_lose_none():
     late = simulate(replace(SCRIPT, rise_ns=3 * MS, fall_ns=3 * MS, calls=1), [SENSOR])
     sharp = simulate(replace(SCRIPT, calls=1), [SENSOR])
-    assert late.caused_j["gpu"][0] == pytest.approx(sharp.caused_j["gpu"][0])
+    assert late.caused_j["gpu"][0] == pytest.approx(sharp.caused_j["gpu"][0], rel=1e-4)
     whole = sharp.recording.start_ns, sharp.recording.end_ns
     assert late.curves["gpu"].energy_j(*whole) == pytest.approx(sharp.curves["gpu"].energy_j(*whole), rel=1e-6)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from wattvlm.host import Host
 from wattvlm.probes._virtual_sensors import VirtualSensor
 from wattvlm.recording import Recording
+from wattvlm.testing.lateness import LateWork
 from wattvlm.testing.machine import VirtualMachine
 from wattvlm.testing.power import PowerCurve, Ramp, ramp_steps
 from wattvlm.trace import COUNTED, PREFILL, PREPROCESS, Mark, MarkKind, ModelFacts, PrefillWork, TokenCounts
@@ -81,8 +82,8 @@ class Simulation:
 
     truth_j[load][call][part]: joules of a phase, of "call" (with its preprocess) and of "between phases", each between
     its marks. caused_j: the same, each with the joules that its work causes. Where power has ramps, work draws its
-    power from a time constant (or half of a line) after its start until one after its end: these joules are those of
-    the ramps, and moved to whose they are. block_j[load]: joules of the whole block. curves: the power curves by load.
+    power from some time after its start (a time constant, or half of a line) until some time after its end: these
+    joules are those of the ramps, and moved to whose they are. block_j[load]: joules of the whole block. curves: the power curves by load.
     """
 
     recording: Recording
@@ -129,9 +130,7 @@ class _Play:
         self._windows: list[dict[str, list[tuple[int, int]]]] = []
         loads = {*script.idle_w, *script.between_w, *(load for phase in script.phases for load in phase.power_w)}
         self.curves = {load: PowerCurve(before_w=script.idle_w.get(load, 0.0)) for load in sorted(loads)}
-        self._late = {load: PowerCurve(before_w=curve.before_w) for load, curve in self.curves.items()}
-        self._late_ns: dict[str, dict[int, int]] = {load: {} for load in self.curves}
-        self._last_step: dict[str, tuple[int, float, int]] = {}
+        self._works = {load: LateWork(curve.before_w) for load, curve in self.curves.items()}
         self._reached_w = {load: curve.before_w for load, curve in self.curves.items()}
 
     def run(self) -> None:
@@ -151,12 +150,10 @@ class _Play:
 
     def caused_j(self, load: str) -> list[dict[str, float]]:
         """Joules that the work of each part of each call causes for one load."""
-        curve, late_ns = self._late[load], self._late_ns[load]
+        work = self._works[load]
+        late_s = work.late_s()
         return [
-            {
-                name: sum(curve.energy_j(*(edge + late_ns.get(edge, 0) for edge in window)) for window in windows)
-                for name, windows in call.items()
-            }
+            {name: sum(work.caused_j(*window, late_s) for window in windows) for name, windows in call.items()}
             for call in self._windows
         ]
 
@@ -235,22 +232,11 @@ class _Play:
             asked_w = power_w.get(load, script.idle_w.get(load, 0.0))
             from_w = self._reached_w[load]
             ramp_ns = script.rise_ns if asked_w > from_w else script.fall_ns
-            self._step_late(load, asked_w, ramp_ns if script.ramp == "first order" else ramp_ns // 2)
             steps, self._reached_w[load] = ramp_steps(script.ramp, from_w, asked_w, ramp_ns, duration_ns)
             for after_ns, step_w in steps:
                 curve.append(self.now_ns + after_ns, step_w)
+            self._works[load].ask(self.now_ns, asked_w, steps, self._reached_w[load], self.now_ns + duration_ns)
         self.now_ns += duration_ns
-
-    def _step_late(self, load: str, power_w: float, late_ns: int) -> None:
-        """What is asked for now comes in one step later, but not before what was asked for earlier."""
-        last_ns, last_w, last_late_ns = self._last_step.get(load, (self.now_ns, -1.0, 0))
-        if power_w == last_w:
-            self._late_ns[load][self.now_ns] = last_late_ns
-            return
-        at_ns = max(self.now_ns + late_ns, last_ns)
-        self._late[load].append(at_ns, power_w)
-        self._late_ns[load][self.now_ns] = at_ns - self.now_ns
-        self._last_step[load] = at_ns, power_w, at_ns - self.now_ns
 
     def _mark(self, kind: MarkKind, call_id: int, name: str = "", *, value: float = 0.0, text: str = "") -> None:
         self.marks.append(Mark(self.now_ns, kind, call_id, name, value=value, text=text))
