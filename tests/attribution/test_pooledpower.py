@@ -69,6 +69,42 @@ def test_a_window_that_is_stated_is_taken_as_it_is():
     assert prefill.interval_j[0] <= truth_j <= prefill.interval_j[1]
 
 
+def test_a_block_s_joules_are_those_of_its_calls_and_of_the_time_between_them():
+    """A field that sees a quarter of the time says little of a block by itself: 10 % and more to either side."""
+    script = Script(phases=PHASES, calls=12, power_variation_fraction=0.03, quiet_ns=1500 * MS)
+    played = simulate(script, [power_field(3, window_ns=25 * MS)], 3)
+    report = analyze(played.recording)
+    block, outside = (part.energies["gpu"].energy for part in (report.block, report.outside))
+    assert abs(float(block) - played.block_j["gpu"]) <= 1.5 * block.half_width_j
+    assert 0.0 < block.half_width_j < 0.01 * block.middle_j
+    assert 12 * float(report.joules("call")) + float(outside) == pytest.approx(float(block), rel=1e-3)
+
+
+def test_pauses_that_draw_now_this_and_now_that_keep_the_bounds_of_the_block():
+    """Such as work that nobody marked: a quarter of it is seen, and no mean power stands for the rest."""
+    chance = random.Random(1)
+    time_ns, steps, marks = 1000 * MS, [(0, 70.0)], [Mark(900 * MS, "block_start", 1)]
+    for call in range(1, 13):
+        steps.append((time_ns, chance.uniform(80.0, 500.0)))
+        time_ns += round(chance.uniform(60.0, 190.0) * MS)
+        marks.append(Mark(time_ns, "call_start", call, "scripted"))
+        for name, length_ms, power_w in (("prefill", 45, 600.0), ("decode", 420, 330.0)):
+            marks.append(Mark(time_ns, "phase_start", call, name))
+            steps.append((time_ns, power_w))
+            time_ns += length_ms * MS
+            marks.append(Mark(time_ns, "phase_end", call, name))
+        marks.append(Mark(time_ns, "call_end", call, text="returned"))
+    steps.append((time_ns, 70.0))
+    marks.append(Mark(time_ns, "block_end", 1))
+    curve = PowerCurve(steps, before_w=70.0)
+    machine = VirtualMachine({"gpu": curve}, [power_field(3, window_ns=25 * MS)])
+    report = analyze(machine.record(0, time_ns + 1000 * MS, marks))
+    block = report.block.energies["gpu"].energy
+    assert not report.phase("decode").energies["gpu"].energy.is_bounds
+    assert block.is_bounds
+    assert block.interval_j[0] <= curve.energy_j(900 * MS, time_ns) <= block.interval_j[1]
+
+
 def test_a_decode_that_wanders_in_steps_is_held_by_its_interval():
     """Steps of 12 ms at 400 and 240 W, as one forward pass after the other draws them."""
     chance = random.Random(5)

@@ -44,7 +44,8 @@ def test_the_joules_of_a_long_block_are_covered_and_resolved(behaviour, widest):
         assert found.energy.interval_j[1] <= found.bounds_j[1]
         assert found.resolved
         assert found.energy.half_width_j < widest * truth_j
-    assert covered == 6
+        assert abs(found.energy.middle_j - truth_j) <= 1.5 * found.energy.half_width_j
+    assert covered >= 5
 
 
 @pytest.mark.parametrize("window_ns", [25 * MS, 100 * MS, 1000 * MS])

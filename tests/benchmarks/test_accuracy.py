@@ -96,6 +96,13 @@ def test_a_goal_that_is_missed_is_called_missed():
     assert any("half-widths" in words for words in missed)
 
 
+def test_a_goal_says_how_many_cells_of_few_sessions_would_miss_it_by_chance():
+    cell = Cell("counter-100ms", 45, 20)
+    few = Summary(cell, tuple(found(cell, 0.001, 0.0025, each > 4) for each in range(20)))
+    (said,) = [found for words, found, _ in goals.judged([few, few]) if words.startswith("coverage of the sensor")]
+    assert said.endswith("below in 2 of 2, by chance in 0.2")
+
+
 def test_a_row_has_a_number_for_each_column():
     cell = Cell("counter-100ms", 45, 20)
     assert len(Summary(cell, (found(cell, 0.01, 0.02, True),)).row()) == len(HEADER)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wattvlm.attribution.ticks import Floats, Ticks, seconds_since
-from wattvlm.attribution.timeline import MAD_TO_STD, Indices, Timeline
+from wattvlm.attribution.timeline import MAD_TO_STD, PAUSE, Indices, Timeline
 from wattvlm.attribution.views import HEAD_SLOPE, LEVEL, TAIL_SLOPE, Chain, Clusters, CounterView, Segments
 from wattvlm.units import S_PER_NS
 
@@ -110,7 +110,10 @@ def chain_of(
 
 
 def joined_chain(clusters: Sequence[Clusters], counted_j: Floats, timeline: Timeline, mean_w: float) -> Chain:
-    """The chain of clusters, at least one, whose kinds are still numbered over all that the timeline could have."""
+    """The chain of clusters, at least one, whose kinds are still numbered over all that the timeline could have.
+
+    counted_j: by row of calls; with one joule more, that of the time between calls, this is a row too.
+    """
     kept = [own for own in clusters if len(own)]
     used = np.unique(np.concatenate([np.unique(own.segments.kind) for own in kept]))
     offsets = np.concatenate([np.ravel(own.segments.offset) for own in kept])
@@ -132,7 +135,10 @@ def joined_chain(clusters: Sequence[Clusters], counted_j: Floats, timeline: Time
     of_row = np.where(base < timeline.rows, base, -1)
     is_end = np.maximum(pairs // len(timeline.kinds), pairs % len(timeline.kinds)) >= timeline.rows
     is_slope = used >= _HEAD_SLOPES * len(timeline.kinds)
-    return Chain(numbered, counted_j, of_row, is_slope, boundaries, met_share, is_end, mean_w)
+    pauses = np.flatnonzero(used == timeline.kinds.index(PAUSE))
+    outside = int(pauses[0]) if len(pauses) and len(counted_j) > timeline.rows else -1
+    counted_j = counted_j if outside >= 0 else counted_j[: timeline.rows]
+    return Chain(numbered, counted_j, of_row, is_slope, boundaries, met_share, is_end, mean_w, outside)
 
 
 def _has_met(segments: Segments) -> NDArray[np.bool_]:

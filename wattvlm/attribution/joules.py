@@ -42,6 +42,15 @@ class PartJoules:
             gains_j={board: np.array([gain_j]) for board, gain_j in gains_j.items()},
         )  # fmt: skip
 
+    def alone(self, index: int) -> PartJoules:
+        """One part alone."""
+        return replace(
+            self, middle_j=self.middle_j[[index]], low_j=self.low_j[[index]], high_j=self.high_j[[index]],
+            least_j=self.least_j[[index]], most_j=self.most_j[[index]],
+            ticks=None if self.ticks is None else self.ticks[[index]],
+            gains_j={board: gain_j[[index]] for board, gain_j in self.gains_j.items()},
+        )  # fmt: skip
+
     def narrowed(
         self,
         index: int,
@@ -55,11 +64,7 @@ class PartJoules:
         low_j, high_j = ends_j if instead else (max(least_j, ends_j[0]), min(most_j, ends_j[1]))
         ticks = None if self.ticks is None else self.ticks[[index]]
         if low_j > high_j:
-            return replace(
-                self, middle_j=self.middle_j[[index]], low_j=self.low_j[[index]], high_j=self.high_j[[index]],
-                least_j=self.least_j[[index]], most_j=self.most_j[[index]], ticks=ticks,
-                gains_j={board: gain_j[[index]] for board, gain_j in self.gains_j.items()},
-            )  # fmt: skip
+            return self.alone(index)
         low, high, middle = np.array([low_j]), np.array([high_j]), np.array([max(low_j, min(middle_j, high_j))])
         return PartJoules(self.method, middle, low, high, low, high, ticks, gains_j)
 

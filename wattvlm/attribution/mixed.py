@@ -340,12 +340,13 @@ class _Parts:
 
 def _parts_of(model: Model, clusters: Clusters, weight: Floats, setting: Setting, solved: Solved) -> _Parts:
     own, rows = clusters.segments, np.arange(len(model.chain.counted_j))
+    row = model.chain.rows_of(own)
     moved, boundary = solved.jitter.clusters, solved.jitter.boundary
-    of_segments = (own.row[:, :, None] == rows) * moved.seconds(setting.lag_s)[:, :, None]
+    of_segments = (row[:, :, None] == rows) * moved.seconds(setting.lag_s)[:, :, None]
     share = moved.share_of_boundaries(setting.lag_s, _over_s(solved.jitter))[:, boundary]
     left_w, right_w = _powers_beside(model, clusters, boundary)
-    left_row = np.take_along_axis(own.row, np.maximum(own.before[:, boundary], 0), axis=1)
-    right_row = own.row[:, boundary]
+    left_row = np.take_along_axis(row, np.maximum(own.before[:, boundary], 0), axis=1)
+    right_row = row[:, boundary]
     of_boundaries = (left_row[:, :, None] == rows) * (share * left_w)[:, :, None]
     of_boundaries = of_boundaries - (right_row[:, :, None] == rows) * (share * right_w)[:, :, None]
     real_rows = np.sum(clusters.real, axis=1)

@@ -20,7 +20,7 @@ from wattvlm.attribution.pooledpower import power_draws
 from wattvlm.attribution.pooling import PooledDraws, pooled_draws
 from wattvlm.attribution.power import PowerCurve
 from wattvlm.attribution.ticks import Floats, is_free_running
-from wattvlm.attribution.timeline import Timeline, timeline_of
+from wattvlm.attribution.timeline import PAUSE, Timeline, timeline_of
 from wattvlm.attribution.windows import SLACK_SIGMAS, Stretches
 from wattvlm.energy import DRAWS
 from wattvlm.recording import Readings, Recording
@@ -46,11 +46,19 @@ DOMAIN_WORDS = {"gpu": "GPU", "cpu": "CPU", "ram": "RAM", "soc": "SoC"}
 
 
 @dataclass(frozen=True, slots=True)
+class OutsideRow:
+    """Joules of the block's time outside of calls: draws (DRAWS,), and gain joules by board."""
+
+    draws_j: Floats
+    gains_j: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
 class PooledRows:
     """Joules a call by name of a part, (DRAWS,) each; gain joules by board and name.
 
     seconds, boundaries: of each part a call. limit_w: the largest power of the domain. variation_fraction: one sigma of
-    powers from call to call. line: the method, in words.
+    powers from call to call. line: the method, in words. outside: of the block's time between all calls, where known.
     """
 
     draws_j: Mapping[str, Floats]
@@ -60,6 +68,8 @@ class PooledRows:
     limit_w: float
     variation_fraction: float
     line: str
+    calls: int
+    outside: OutsideRow | None = None
 
     def sum_of(self, names: Sequence[str]) -> Floats | None:
         """Draws of several parts together; None where one has none, or where the calls say too little of the sum."""
@@ -82,7 +92,20 @@ class PooledRows:
         kept = np.flatnonzero(allowed)
         if 2 * len(kept) < DRAWS:
             return None
-        return replace(self, draws_j={name: own_j[np.resize(kept, DRAWS)] for name, own_j in self.draws_j.items()})
+        which = np.resize(kept, DRAWS)
+        outside = None if self.outside is None else replace(self.outside, draws_j=self.outside.draws_j[which])
+        return replace(self, draws_j={name: own_j[which] for name, own_j in self.draws_j.items()}, outside=outside)
+
+    @property
+    def block(self) -> OutsideRow | None:
+        """The same of the whole block: all calls and what is between them."""
+        if self.outside is None:
+            return None
+        names = list(self.draws_j)
+        in_calls_j = self.calls * np.sum([self.draws_j[name] for name in names], axis=0)
+        gains_j = {board: self.calls * gain_j for board, gain_j in self.gains_of(names).items()}
+        both = {board: gain_j + self.outside.gains_j[board] for board, gain_j in gains_j.items()}
+        return OutsideRow(np.asarray(in_calls_j + self.outside.draws_j, np.float64), both)
 
     def gains_of(self, names: Sequence[str]) -> dict[str, float]:
         """Joules of the 95 % half-width of each board's gain."""
@@ -198,7 +221,24 @@ def _rows(
         sum(considered_limit_w(curve) for curve, _ in solved),
         float(np.mean([own.variation_fraction for _, own in solved])),
         _line(words, timeline.calls, [own for _, own in solved]),
+        timeline.calls,
+        _outside(timeline, solved),
     )
+
+
+def _outside(timeline: Timeline, solved: Sequence[tuple[CounterCurve | PowerCurve, PooledDraws]]) -> OutsideRow | None:
+    """Of the time between calls; a counter's own difference says more of it, and is not asked."""
+    is_pause = timeline.kind == timeline.kinds.index(PAUSE)
+    seconds = np.array([float(np.sum((timeline.end_ns - timeline.start_ns)[is_pause])) * S_PER_NS])
+    found_j: list[Floats] = []
+    gains_j: dict[str, float] = {}
+    for curve, own in solved:
+        if own.outside_j is None:
+            return None
+        found_j.append(own.outside_j)
+        gain_j = gain_error_j(curve.channel, np.array([float(np.mean(own.outside_j))]), seconds)
+        gains_j[curve.channel.board] = gains_j.get(curve.channel.board, 0.0) + float(gain_j[0])
+    return OutsideRow(np.asarray(np.sum(found_j, axis=0), np.float64), gains_j)
 
 
 def _line(words: str, calls: int, solved: Sequence[PooledDraws]) -> str:

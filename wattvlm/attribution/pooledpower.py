@@ -177,8 +177,10 @@ def _mixed(found: Sequence[PooledDraws], kept: Sequence[_Setting], chance: np.ra
     """Draws in equal shares of all responses; lags of ticks and of marks together."""
     places = chance.permutation(np.arange(DRAWS) % len(found))
     joules = np.stack([own.joules for own in found])[places, np.arange(DRAWS)]
+    outside = [own.outside_j for own in found if own.outside_j is not None]
+    outside_j = np.stack(outside)[places, np.arange(DRAWS)] if len(outside) == len(found) else None
     lag_s = float(np.mean([own.lag_s - setting.lag_s for own, setting in zip(found, kept)]))
-    return replace(found[0], joules=np.asarray(joules, np.float64), lag_s=lag_s)
+    return replace(found[0], joules=np.asarray(joules, np.float64), outside_j=outside_j, lag_s=lag_s)
 
 
 @dataclass(frozen=True, slots=True)

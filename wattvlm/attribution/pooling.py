@@ -15,7 +15,7 @@ import numpy as np
 
 from wattvlm.attribution.clusters import LARGEST_LAG_S
 from wattvlm.attribution.mixed import Fit, Model, Prior, Sums, posterior
-from wattvlm.attribution.settings import Choice, Search, misfit_weights, search
+from wattvlm.attribution.settings import IDLE_VARIATIONS, Choice, Search, misfit_weights, search
 from wattvlm.attribution.ticks import Floats
 from wattvlm.attribution.views import Chain
 from wattvlm.energy import DRAWS
@@ -34,11 +34,13 @@ FEWEST_ACCEPTED = 1 / 250
 class PooledDraws:
     """Joules summed over calls, (DRAWS, rows), and means of what they rest on.
 
+    outside_j (DRAWS,): of the time between calls; None where it was not asked for, or varies by more than is tried.
     lag_s: of the marks against the sensor. variation_fraction: of powers from call to call. jitter_s, offset_s: one
     sigma of each boundary, and of each kind of boundary in all calls.
     """
 
     joules: Floats
+    outside_j: Floats | None
     lag_s: float
     variation_fraction: float
     jitter_s: float
@@ -77,7 +79,10 @@ def pooled_draws(chain: Chain, limit_w: float, idle_rows: Sequence[int], seed: i
     variation = sum(exp(each.log_weight) * each.variation_fraction for each in choices)
     jitter_s = sum(exp(each.log_weight) * each.jitter_s for each in choices)
     offset_s = sum(exp(each.log_weight) * each.offset_std_s for each in choices)
-    return PooledDraws(joules, float(shares @ lags), variation, jitter_s, offset_s)
+    steady = sum(exp(each.log_weight) for each in choices if each.place[1] < len(IDLE_VARIATIONS) - 1) > 0.5
+    outside_j = joules[:, -1] if chain.outside >= 0 and steady else None
+    joules = joules if chain.outside < 0 else joules[:, :-1]
+    return PooledDraws(joules, outside_j, float(shares @ lags), variation, jitter_s, offset_s)
 
 
 def _picked(choices: Sequence[Choice], chain: Chain, chance: np.random.Generator) -> list[Choice]:

@@ -83,7 +83,7 @@ def power_chain(
         np.full(len(first), -1),
         np.full(len(first), -1),
     )
-    return joined_chain([clusters], np.zeros(timeline.rows), timeline, float(np.mean(updates.value)))
+    return joined_chain([clusters], np.zeros(timeline.rows + 1), timeline, float(np.mean(updates.value)))
 
 
 def _borders(timeline: Timeline, tick_s: Floats, origin_ns: int) -> Floats:

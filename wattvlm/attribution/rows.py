@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from wattvlm.attribution.calls import CallWindows, call_windows, has_device_spans, outside_of, shared, sharing_of
 from wattvlm.attribution.domains import DomainCurves
 from wattvlm.attribution.fewcalls import FewCalls, few_calls, windows_of
 from wattvlm.attribution.gates import is_resolved, merge, sub_runs, unresolved_runs
 from wattvlm.attribution.joules import PartJoules, domain_joules
-from wattvlm.attribution.pooled import PooledRows, pooled_rows
+from wattvlm.attribution.pooled import OutsideRow, PooledRows, pooled_rows
 from wattvlm.attribution.repeating import scatters
 from wattvlm.attribution.serving.rules import Rule
 from wattvlm.attribution.serving.served import ServedRows, served_rows
@@ -106,6 +108,9 @@ class DomainRows:
     waiting: Stretches = ()
 
 
+FEWEST_ALLOWED = 0.95
+"""Where readings forbid more of a block's draws than the rest of this, powers are not what the model takes them for."""
+
 POOLED = -1
 """Stands for all calls together where a call's number is asked for."""
 
@@ -156,7 +161,7 @@ def domain_rows(found: DomainCurves, layout: Layout, recording: Recording, rule:
     lines = (drawn.line,) if drawn is not None and _has_draws(pooled) else ()
     lines = (few.line,) if few is not None else lines
     lines = (served.line,) if served is not None else lines
-    block, outside, own_phases = _other_rows(found, layout, few)
+    block, outside, own_phases = _other_rows(found, layout, few, drawn)
     own_phases |= _waiting(found, served)
     by_time, waiting = layout.is_shared and served is None, () if served is None else served.waiting
     return DomainRows(tuple(rows.values()), pooled, block, outside, own_phases, lines, by_time, waiting)
@@ -308,14 +313,27 @@ def _part_energy(
     return PartEnergy(together[0].energy(together[1]), covers, resolved, joules.bounds(number), joules.ticks_of(number))
 
 
+def _with_outside(known: Found, drawn: Mapping[str, OutsideRow]) -> Found:
+    """The rows of the block and of its time outside of calls as draws, where what the readings allow holds them."""
+    found: Found = {}
+    for name, own in drawn.items():
+        joules, number = known[0, (name,)]
+        least_j, most_j = joules.bounds(number)
+        if float(np.mean((own.draws_j >= least_j) & (own.draws_j <= most_j))) > FEWEST_ALLOWED:
+            found[0, (name,)] = joules.alone(number).with_draws(own.draws_j, own.gains_j), 0
+    return found
+
+
 def _other_rows(
-    found: DomainCurves, layout: Layout, few: FewCalls | None
+    found: DomainCurves, layout: Layout, few: FewCalls | None, drawn: PooledRows | None
 ) -> tuple[PartEnergy, PartEnergy, dict[str, PartEnergy]]:
     """The block, its time outside of calls, and the user's own phases (means over their occurrences)."""
     windows: dict[Key, Stretches] = {(0, (BLOCK,)): layout.block, (0, (OUTSIDE,)): layout.outside}
     known = _looked_up(found, windows)
     if few is not None:
         known = {key: (few.narrowed(joules, number, [windows[key]], 1.0), 0) for key, (joules, number) in known.items()}
+    if drawn is not None and drawn.outside is not None and drawn.block is not None:
+        known |= _with_outside(known, {BLOCK: drawn.block, OUTSIDE: drawn.outside})
     for name, occurrences in layout.own_phases.items():
         each = domain_joules(found.curves, found.method, columns(list(occurrences)))
         known[0, (name,)] = each.summed([range(len(occurrences))], len(occurrences)), 0

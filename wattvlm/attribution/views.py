@@ -238,7 +238,8 @@ class Chain:
 
     of_row: kind -> row, or -1. is_slope: the kinds that are slopes and not powers. boundaries: how many there are of
     each kind of boundary, met_share: how many of these have met their neighbour, so that they are off to one side.
-    is_end: the kinds of boundaries where a call begins or ends.
+    is_end: the kinds of boundaries where a call begins or ends. outside: the kind of time between calls whose joules
+    are one row more, the last one; -1 for none.
     """
 
     clusters: tuple[Clusters, ...]
@@ -249,6 +250,7 @@ class Chain:
     met_share: Floats
     is_end: NDArray[np.bool_]
     mean_w: float
+    outside: int = -1
 
     @property
     def kinds(self) -> int:
@@ -258,3 +260,7 @@ class Chain:
     def offsets(self) -> int:
         """How many kinds of boundaries there are."""
         return len(self.boundaries)
+
+    def rows_of(self, segments: Segments) -> Indices:
+        """The row whose joules each segment's are, (J, S), or -1."""
+        return np.where(segments.kind == self.outside, len(self.counted_j) - 1, segments.row)

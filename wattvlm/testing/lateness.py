@@ -55,7 +55,7 @@ class LateWork:
         self._open = [each for each in self._open if behind_w and abs(each.left_w) > _GONE_W]
 
     def late_s(self) -> list[float]:
-        """How late power comes at the beginning of each segment, in seconds; where nothing steps, as at the one before."""
+        """Seconds by which power is late at the beginning of each segment; where nothing steps, as the one before."""
         return list(accumulate(self._edges, _or_as_before, initial=0.0))[1:]
 
     def caused_j(self, start_ns: int, end_ns: int, late_s: list[float]) -> float:

@@ -83,7 +83,8 @@ class Simulation:
     truth_j[load][call][part]: joules of a phase, of "call" (with its preprocess) and of "between phases", each between
     its marks. caused_j: the same, each with the joules that its work causes. Where power has ramps, work draws its
     power from some time after its start (a time constant, or half of a line) until some time after its end: these
-    joules are those of the ramps, and moved to whose they are. block_j[load]: joules of the whole block. curves: the power curves by load.
+    joules are those of the ramps, and moved to whose they are. block_j[load]: joules of the whole block. curves: the
+    power curves by load.
     """
 
     recording: Recording
