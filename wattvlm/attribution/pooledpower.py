@@ -63,6 +63,9 @@ QUIET_FRACTION = 0.05
 
 LONGEST_REACH_S = max(*WINDOWS_S, FORGETS_AFTER * max(RISES_S)) * max(SCALES) + FARTHEST_LAG_S
 
+LONGEST_PAUSE = 3.0
+"""Readings further apart than so many usual distances have a hole between them."""
+
 SHORTEST_S = 0.001
 FEWEST_ROWS = 16
 
@@ -111,7 +114,8 @@ def power_draws(
     late_s = [setting.lag_s for setting in kept]
     lags = " to ".join(dict.fromkeys(format_ns(each / S_PER_NS) for each in (min(late_s), max(late_s))))
     words = f"{curve.channel.name} is taken for {words} ({known}), stamped {lags} late"
-    return PowerDraws(_mixed(found, kept, np.random.default_rng(seed)), words)
+    draws = _mixed(found, kept, np.random.default_rng(seed))
+    return PowerDraws(replace(draws, outside_j=None) if _has_hole(updates) else draws, words)
 
 
 def usable_updates(curve: PowerCurve, timeline: Timeline, readings: Readings, fewest: int) -> Updates | None:
@@ -121,6 +125,12 @@ def usable_updates(curve: PowerCurve, timeline: Timeline, readings: Readings, fe
         return None
     updates = _of_the_block(updates, timeline, curve.origin_ns)
     return updates if len(updates) >= fewest else None
+
+
+def _has_hole(updates: Updates) -> bool:
+    """True where nothing was read for a while: what ran then need not have been like the rest."""
+    distance_s = np.diff(updates.time_s)
+    return bool(np.max(distance_s) > LONGEST_PAUSE * np.median(distance_s))
 
 
 def _of_the_block(updates: Updates, timeline: Timeline, origin_ns: int) -> Updates:

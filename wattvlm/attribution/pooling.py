@@ -34,7 +34,8 @@ FEWEST_ACCEPTED = 1 / 250
 class PooledDraws:
     """Joules summed over calls, (DRAWS, rows), and means of what they rest on.
 
-    outside_j (DRAWS,): of the time between calls; None where it was not asked for, or varies by more than is tried.
+    outside_j (DRAWS,): of the time between calls; None where it was not asked for, varies by
+    more than is tried, or was not seen throughout.
     lag_s: of the marks against the sensor. variation_fraction: of powers from call to call. jitter_s, offset_s: one
     sigma of each boundary, and of each kind of boundary in all calls.
     """
