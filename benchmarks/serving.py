@@ -17,6 +17,7 @@ import numpy as np
 
 from benchmarks.tables import show
 from wattvlm import analyze
+from wattvlm.attribution.serving.rules import RULES
 from wattvlm.energy import Energy
 from wattvlm.testing import VirtualSensor
 from wattvlm.testing.serving import Served, ServerLimits, serve
@@ -71,9 +72,9 @@ def session(load: Load, seed: int) -> Served:
     return serve(load.traffic.drawn(seed), [sensor], seed, limits=load.limits, tells_tokens=load.tells_tokens)
 
 
-def judge(served: Served, found: Found) -> None:
+def judge(served: Served, found: Found, share_by: str = "time") -> None:
     """Compare one session's report with the truth."""
-    calls = analyze(served.recording).calls
+    calls = analyze(served.recording, share_by=share_by).calls
     energies = [call.total.energies["gpu"].energy for call in calls]
     truth_j = served.shapley_j
     found.running = max(found.running, served.most_running)
@@ -135,13 +136,14 @@ def run(options: Sequence[str] = ()) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks serving", description=__doc__)
     parser.add_argument("--sessions", type=int, default=5)
     parser.add_argument("--loads", default="", help="names of loads, or parts of them, after commas")
+    parser.add_argument("--share-by", choices=RULES, default="time", help="rule for what no request causes alone")
     chosen = parser.parse_args(options)
     wanted = [name for name in chosen.loads.split(",") if name]
     rows: list[tuple[str, ...]] = []
     for load in (each for each in LOADS if not wanted or any(name in each.name for name in wanted)):
         found = Found()
         for seed in range(chosen.sessions):
-            judge(session(load, seed), found)
+            judge(session(load, seed), found, chosen.share_by)
         rows.append(_row(load, found))
     header = (
         "load", "most running", "preempted", "RMS, a request", "half-width", "covered", "RMS, a class", "covered",

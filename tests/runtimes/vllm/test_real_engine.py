@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+import wattvlm
 from tests.runtimes.conftest import Watched
 from wattvlm.runtimes.vllm import RUNTIME
+from wattvlm.sensing import ProbeSource
 from wattvlm.trace import DECODE, PREFILL, PREPROCESS
 
 MODEL = Path(__file__).parents[3] / "wattvlm/demo/digits_llava"
@@ -85,3 +87,22 @@ def test_a_chat_is_a_call_too(llm: Any, watched: Watched):
     llm.chat([{"role": "user", "content": "Which digit?"}], settings)
     call = watched.call()
     assert (call.tokens.visual_input, call.images, call.tokens.output) == (0, 0, OUTPUT)
+
+
+def test_requests_of_a_batch_have_joules_by_what_each_did(llm: Any):
+    import vllm
+
+    prompts, _ = asked(llm, 40)
+    settings = [
+        vllm.SamplingParams(max_tokens=20 + 60 * (number % 2), ignore_eos=True, temperature=0.0)
+        for number in range(len(prompts))
+    ]
+    with wattvlm.meter(probes=[ProbeSource("tests.sampling.tiny_probes:Counter")]) as m:
+        llm.generate(prompts, settings)
+    report = m.report
+    assert any("split by what each did" in note for note in report.notes)
+    joules = [call.total.energies["gpu"].energy.middle_j for call in report.calls]
+    short, long = joules[::2], joules[1::2]
+    assert sum(long) > 2 * sum(short)
+    assert sum(joules) == pytest.approx(report.block.energies["gpu"].energy.middle_j, rel=0.6)
+    assert all(call.tokens.visual_input == VISUAL for call in report.calls)
