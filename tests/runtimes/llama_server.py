@@ -15,6 +15,7 @@ def parameters(model: str, vision_part: str) -> xllamacpp.CommonParams:
     given.n_parallel = 2
     given.warmup = False
     given.endpoint_metrics = True
+    given.endpoint_slots = True
     given.cpuparams.n_threads = 1
     return given
 

@@ -131,32 +131,38 @@ def test_ctrl_c_gives_the_summary(server):
     assert found["served"]["ttft_s"]["p50"] == {"from_s": 0.1, "to_s": 0.25}
 
 
-def test_llama_cpps_own_server_is_watched_while_it_answers(tmp_path):
+@pytest.fixture(scope="module")
+def llama_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """llama.cpp's own server."""
     pytest.importorskip("xllamacpp", reason="needs xllamacpp, of the extra wattvlm[engines]")
     pytest.importorskip("gguf", reason="needs gguf, of the extra wattvlm[engines], to write a model")
-    tiny_gguf.write_language_model(tmp_path / "language.gguf")
-    tiny_gguf.write_vision_part(tmp_path / "vision.gguf")
+    folder = tmp_path_factory.mktemp("gguf")
+    tiny_gguf.write_language_model(folder / "language.gguf")
+    tiny_gguf.write_vision_part(folder / "vision.gguf")
     script = ROOT / "tests/runtimes/llama_server.py"
     with subprocess.Popen(
-        [sys.executable, str(script), str(tmp_path / "language.gguf"), str(tmp_path / "vision.gguf")],
+        [sys.executable, str(script), str(folder / "language.gguf"), str(folder / "vision.gguf")],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     ) as process:  # fmt: skip
         assert process.stdout is not None
-        url = process.stdout.readline().strip()
-        answered: list[int] = []
-        asking = threading.Thread(target=lambda: answered.extend([_asked(url) for _ in range(3)]))
-        stop = until(lambda: len(answered) == 3)
-
-        def each(look: object) -> None:
-            if asking.ident is None:  # requests begin after the first look
-                asking.start()
-            stop(look)
-
-        watched = watch(MetricsPage(url), interval_ns=10**8, probes=COUNTER, each=each)
-        asking.join()
-        shown = CliRunner().invoke(main, ["watch", url, "--for", "300ms"])
+        yield process.stdout.readline().strip()
         process.terminate()
+
+
+def test_llama_cpps_own_server_is_watched_while_it_answers(llama_url):
+    answered: list[int] = []
+    asking = threading.Thread(target=lambda: answered.extend([_asked(llama_url) for _ in range(3)]))
+    stop = until(lambda: len(answered) == 3)
+
+    def each(look: object) -> None:
+        if asking.ident is None:  # requests begin after the first look
+            asking.start()
+        stop(look)
+
+    watched = watch(MetricsPage(llama_url), interval_ns=10**8, probes=COUNTER, each=each)
+    asking.join()
+    shown = CliRunner().invoke(main, ["watch", llama_url, "--for", "300ms"])
     assert watched.served is not None
     assert watched.served.output_tokens == sum(answered) == 18
     assert watched.served.requests is None
@@ -165,8 +171,29 @@ def test_llama_cpps_own_server_is_watched_while_it_answers(tmp_path):
     assert "llama_server.py" in shown.output
 
 
-def _asked(url: str) -> int:
-    body = {"messages": [{"role": "user", "content": "What?"}], "max_tokens": 6, "logit_bias": {"257": -100}}
+def test_each_request_in_a_slot_of_llama_cpp_is_a_call(llama_url):
+    answered: list[int] = []
+    asking = [threading.Thread(target=lambda: answered.append(_asked(llama_url, 400))) for _ in range(3)]
+    stop = until(lambda: len(answered) == 3)
+
+    def each(look: object) -> None:
+        if asking[0].ident is None:
+            for thread in asking:
+                thread.start()
+        stop(look)
+
+    watched = watch(MetricsPage(llama_url), interval_ns=10**8, probes=COUNTER, each=each)
+    for thread in asking:
+        thread.join()
+    calls = watched.report.calls
+    assert 1 <= len(calls) <= 3  # shorter than a look is missed
+    assert all(call.label.startswith("slot ") and call.runtime == "llama_cpp" for call in calls)
+    assert all(0 < (call.tokens.output or 0) <= 400 for call in calls)
+    assert all(call.tokens.visual_input is None for call in calls)  # the server sees pictures, and tells none
+
+
+def _asked(url: str, tokens: int = 6) -> int:
+    body = {"messages": [{"role": "user", "content": "What?"}], "max_tokens": tokens, "logit_bias": {"257": -100}}
     asked = urllib.request.Request(
         f"{url}/v1/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
     )

@@ -72,7 +72,8 @@ def command(
 
     Reads this machine's sensors and the server's own /metrics (vLLM, llama.cpp with --metrics, SGLang, TGI and others
     like them), until the time is over or Ctrl-C. Joules are those of the window in which the server had work, shared by
-    all requests in it: no request's own joules can be told from outside.
+    all requests in it. Only llama.cpp's server tells each request's work (--slots): it is a call of the report then.
+    (Of vLLM, the plugin in the server knows more: docs/serving.md.)
 
     With --listen and no URL, joules are given to Prometheus for as long as it runs, and no report is made.
 
@@ -179,6 +180,17 @@ def _plain(watched: Watched, address: str) -> dict[str, Any]:
                      "high_j": part.energy.interval_j[1], "method": part.energy.method}
             for domain, part in report.block.energies.items()
         },
+        "requests": [
+            {
+                "name": call.label, "output_tokens": call.tokens.output, "cached_tokens": call.tokens.cached_input,
+                "joules": {
+                    domain: {"middle_j": part.energy.middle_j, "low_j": part.energy.interval_j[0],
+                             "high_j": part.energy.interval_j[1], "method": part.energy.method}
+                    for domain, part in call.total.energies.items()
+                },
+            }
+            for call in report.calls
+        ],
         "notes": [*report.notes, *(served.lines if served is not None else ())],
     }  # fmt: skip
 
@@ -225,7 +237,9 @@ def _served_lines(report: Report, served: Served) -> list[str]:
     for name, energy in _joules(report, served).items():
         words = "" if name == "requests" else f", all joules of the window over {_PER[name]}s"
         lines.append(f"{tilde}{energy} per {_PER[name]}  ({domain}{words})".replace("~~", "~"))
-    if served.requests is None:
+    if report.calls:
+        lines.append(f"{len(report.calls)} requests were seen in the server's slots: a call each, below and in -o FILE")
+    elif served.requests is None:
         lines.append("joules per request are absent: the server does not count its requests")
     for title, brackets in (("time to first token", served.ttft_s), ("time between tokens", served.tpot_s)):
         if brackets:

@@ -12,6 +12,7 @@ from wattvlm.trace import Mark
 from wattvlm.units import NS_PER_MS, NS_PER_S
 from wattvlm.watching.served import Look, Served, served
 from wattvlm.watching.server import MetricsPage, NotAnswering
+from wattvlm.watching.slots import Slots
 
 if TYPE_CHECKING:
     from wattvlm.recording import Recording
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 WITH_WORK = "server at work"
 """The name of the phase in which the server had requests."""
 
+_NO_SLOTS = (
+    "the server does not tell its slots, so its joules are shared by all requests in the window. "
+    "Cure: llama-server --slots"
+)
 _SLEEP_NS = 50 * NS_PER_MS
 
 
@@ -48,16 +53,20 @@ def watch(
     interval_ns: time between looks at the metrics. each: told of each look. probes: as in `meter`.
     """
     clock = clock or SystemClock()
-    page.read()  # nothing to watch is told at once
+    metrics, _ = page.read()  # nothing to watch is told at once
+    slots = Slots(page.address) if any(name.startswith("llamacpp") for name in metrics) else None
     looks: list[Look] = []
     reasons: list[str] = []
+    if slots is not None and not slots.are_told:
+        reasons.append(_NO_SLOTS)
+        slots = None
     with meter(label=label or page.address, probes=probes) as own:
         until_ns = None if duration_ns is None else clock.monotonic_ns() + duration_ns
         try:
-            _look_on(page, looks, reasons, (clock, until_ns, interval_ns), each)
+            _look_on(page, looks, reasons, (clock, until_ns, interval_ns), each, slots)
         except KeyboardInterrupt:
             _look(page, looks, reasons, clock)
-    return _watched(own.recording, looks, tuple(dict.fromkeys(reasons)))
+    return _watched(own.recording, looks, tuple(dict.fromkeys(reasons)), slots)
 
 
 def _look_on(
@@ -66,6 +75,7 @@ def _look_on(
     reasons: list[str],
     when: tuple[Clock, int | None, int],
     each: Callable[[Look], None] | None,
+    slots: Slots | None,
 ) -> None:
     clock, until_ns, interval_ns = when
     due_ns = clock.monotonic_ns()
@@ -80,6 +90,8 @@ def _look_on(
         wake_ns = due_ns if until_ns is None else min(due_ns, until_ns)
         while (now_ns := clock.monotonic_ns()) < wake_ns:  # short sleeps, so that Ctrl-C is answered at once
             clock.sleep_ns(min(_SLEEP_NS, wake_ns - now_ns))
+            if slots is not None:
+                slots.look(clock.monotonic_ns())
 
 
 def _look(page: MetricsPage, looks: list[Look], reasons: list[str], clock: Clock) -> Look | None:
@@ -96,14 +108,17 @@ def _look(page: MetricsPage, looks: list[Look], reasons: list[str], clock: Clock
     return look
 
 
-def _watched(recording: Recording, looks: Sequence[Look], reasons: Sequence[str]) -> Watched:
+def _watched(
+    recording: Recording, looks: Sequence[Look], reasons: Sequence[str], slots: Slots | None = None
+) -> Watched:
     from wattvlm.attribution import analyze
 
     found = served(looks)
     why_not = ""
     if found is not None:
         marks = [Mark(found.start_ns, "phase_start", name=WITH_WORK), Mark(found.end_ns, "phase_end", name=WITH_WORK)]
-        ordered = sorted([*recording.marks, *marks], key=lambda mark: mark.time_ns)
+        seen = () if slots is None else slots.marks(found.end_ns)
+        ordered = sorted([*recording.marks, *marks, *seen], key=lambda mark: mark.time_ns)
         recording = replace(recording, marks=tuple(ordered), notes=(*recording.notes, *reasons))
     elif reasons:
         why_not = reasons[-1]
