@@ -11,6 +11,7 @@ from typing import Any, cast
 from wattvlm.bench.configs import PUBLISHED
 from wattvlm.bench.design import Cell
 from wattvlm.bench.made_up import made_up_inputs
+from wattvlm.bench.quantised import base_dtype, quantise
 from wattvlm.errors import WattvlmError
 
 SHIPPED = "shipped"
@@ -57,13 +58,14 @@ class TransformersSubject:
         torch: Any = import_module("torch")
         transformers: Any = import_module("transformers")
         transformers.utils.logging.disable_progress_bar()
-        dtype = getattr(torch, cell.dtype) if cell.dtype else torch.float32
+        dtype = base_dtype(torch, cell.dtype, cell.device)
         if self._random_weights:
             config = transformers.AutoConfig.for_model(**config_of(cell.model))
             torch.manual_seed(seed)
             with torch.device(cell.device or "cpu"):
                 model = transformers.AutoModelForImageTextToText.from_config(config, dtype=dtype).eval()
             _ends_nowhere(model)
+            quantise(model, cell.dtype)
             return model, None
         source = _source(cell.model)
         local = {"local_files_only": not self._may_download}
@@ -77,7 +79,9 @@ class TransformersSubject:
             ) from error
         if getattr(processor, "tokenizer", None) is not None:
             processor.tokenizer.padding_side = "left"  # generation goes on from the end of each prompt
-        return model.to(cell.device or "cpu"), processor
+        model = model.to(cell.device or "cpu")
+        quantise(model, cell.dtype)
+        return model, processor
 
 
 def exactly(output_tokens: int) -> dict[str, Any]:

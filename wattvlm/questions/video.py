@@ -1,0 +1,134 @@
+"""Study: joules against the number of frames of a clip: what one more frame costs, and in which stage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import inf
+
+from wattvlm.answers import Answer, AnswerTable, Finding, Heading, Picture, Series, Value
+from wattvlm.bench import Design
+from wattvlm.comparison import Expected
+from wattvlm.questions._figures import joules, part_joules, series_of, share_or_none, slope, times
+from wattvlm.questions.asked import Asked, Run, design_lines
+from wattvlm.studies.compare import per_request
+from wattvlm.studies.expected import expected_of
+from wattvlm.studies.quotients import quotient, scaled, verdict
+from wattvlm.trace import DECODE, PREFILL, VISION_ENCODE
+
+NAME = "video"
+QUESTION = "How do joules grow with the frames of a clip, and which stage do more frames burden?"
+
+FRAMES = (0, 2, 4, 8, 16)
+SIZE = ((224, 224),)
+
+TIMES_TEXT = (1.3, 15.0)
+TIMES_PUBLISHED = "1.3 to 15 times per output token, H100 and B200 (arXiv 2601.22076)"
+HALF = 0.5
+
+
+def design(asked: Asked) -> Design:
+    """Clips of several lengths, each frame a picture of one size, and the same words without any."""
+    return asked.design(images=FRAMES, resolutions=SIZE)
+
+
+def answer(runs: Sequence[Run], design: Design) -> Answer:
+    """What one more frame costs, and what the longest clip takes against the words alone."""
+    findings: list[Finding] = []
+    series: list[Series] = []
+    ordered: list[tuple[str, Run]] = []
+    for name, alike in series_of(runs, "images", "resolution").items():
+        by_length = sorted(alike, key=lambda run: (run.cell.images, run.cell.resolution or (0, 0)))
+        findings += _findings(name, by_length)
+        series.append(_series(name, by_length))
+        ordered += [(f"{name} {_frames(run)}", run) for run in by_length]
+    return Answer(
+        NAME, QUESTION,
+        design_lines(design, runs, "the words of the prompt, the size of a frame, the length of the answer, the batch"),
+        tuple(findings), (_table(ordered),),
+        (Picture("Joules of a request by the frames of its clip", "frames", "J a request", tuple(series)),),
+        (
+            "frames are given as pictures one after the other; a model's own path for video may merge frames (Qwen2-VL "
+            "merges two into one), and then a frame costs less",
+            "reading and decoding a clip on the host is not in the joules of the accelerator",
+            "the slope holds between the shortest and the longest clip that was measured",
+        ),
+        any(run.is_modelled for run in runs), any(run.report.virtual for run in runs),
+    )  # fmt: skip
+
+
+def _frames(run: Run) -> str:
+    count = run.cell.images
+    return "text only" if not count else f"{count} frame{'s' if count > 1 else ''}"
+
+
+def _findings(name: str, runs: Sequence[Run]) -> list[Finding]:
+    modelled = any(run.is_modelled for run in runs)
+    clips = [run for run in runs if run.cell.images]
+    alone = [run for run in runs if not run.cell.images]
+    found = [_one_more(name, clips, modelled)]
+    if not clips:
+        return found
+    longest = clips[-1]
+    if alone:
+        found.append(_against_text(name, alone[0], longest, modelled))
+    what = f"{name}: {VISION_ENCODE.replace('_', ' ')} and prefill at {_frames(longest)}"
+    share = share_or_none(longest.report, (VISION_ENCODE, PREFILL))
+    claim = verdict(share, HALF, 1.0, is_modelled=modelled)
+    found.append(Finding(what, "of a request's joules", share, "%", "more than half", claim, is_modelled=modelled))
+    return [*found, _first_token(name, clips[0], longest)]
+
+
+def _one_more(name: str, clips: Sequence[Run], modelled: bool) -> Finding:
+    """The line of joules over visual tokens, times the tokens of a frame."""
+    what = f"{name}: one more frame"
+    tokens = {round(count / run.cell.images, 3) for run in clips if (count := per_request(run.report, "visual_input"))}
+    if len(tokens) != 1:
+        words = "frames have no common number of visual tokens, or fewer than three clips were measured"
+        return Finding(what, words, None, "J", is_modelled=modelled)
+    (a_frame,) = tokens
+    found, words = slope(clips, "visual_input")
+    frame = None if found is None else scaled(found, a_frame)
+    return Finding(what, f"{words}; a frame is {a_frame:g} visual tokens", frame, "J", is_modelled=modelled)
+
+
+def _against_text(name: str, alone: Run, longest: Run, modelled: bool) -> Finding:
+    before, after = (joules(run.report, "output_token") for run in (alone, longest))
+    found = None if before is None or after is None else quotient(after, before)
+    return Finding(
+        f"{name}: {_frames(longest)} against text alone", "times the joules of an output token", found, "",
+        f"between {TIMES_TEXT[0]:g} and {TIMES_TEXT[1]:g} times", verdict(found, *TIMES_TEXT, is_modelled=modelled),
+        TIMES_PUBLISHED, modelled,
+    )  # fmt: skip
+
+
+def _first_token(name: str, shortest: Run, longest: Run) -> Finding:
+    """Whether the time to the first token grows faster than the frames do."""
+    before, after = (expected_of(times(run.report, "ttft")) for run in (shortest, longest))
+    frames = longest.cell.images / shortest.cell.images
+    found = None if before is None or after is None or frames <= 1 else quotient(after, before)
+    return Finding(
+        f"{name}: TTFT from {_frames(shortest)} to {_frames(longest)}", "times as long", found, "",
+        f"more than the {frames:g} times of the frames", verdict(found, frames, inf),
+    )  # fmt: skip
+
+
+def _series(name: str, runs: Sequence[Run]) -> Series:
+    points = [(float(run.cell.images), found) for run in runs if (found := joules(run.report)) is not None]
+    return Series(name, tuple(points))
+
+
+def _table(ordered: Sequence[tuple[str, Run]]) -> AnswerTable:
+    headings = (
+        Heading("visual tokens"), Heading("a request", "J"), Heading("a frame", "J"), Heading("vision encode", "J"),
+        Heading("prefill", "J"), Heading("decode", "J"), Heading("TTFT", "s"), Heading("a request", "s"),
+    )  # fmt: skip
+    return AnswerTable("Joules and time by frames", "cell", headings, tuple(_row(name, run) for name, run in ordered))
+
+
+def _row(name: str, run: Run) -> tuple[Value, ...]:
+    report = run.report
+    stages: list[Expected | None] = [part_joules(report, stage) for stage in (VISION_ENCODE, PREFILL, DECODE)]
+    return (
+        name, per_request(report, "visual_input"), joules(report), joules(report, "image"), *stages,
+        expected_of(times(report, "ttft")), expected_of(times(report, "call")),
+    )  # fmt: skip
