@@ -75,13 +75,18 @@ def _less(name: str, least: Run, most: Run, modelled: bool, stage: str = "") -> 
     """How many times less a request, or one stage of it, takes in the largest batch than in the smallest."""
     before, after = (_joules(run, stage) for run in (least, most))
     found = None if before is None or after is None else quotient(before, after)
-    what = f"{name}: {stage.replace('_', ' ') or 'a request'} in a batch of {most.cell.batch_size}"
+    what = f"{name}: {phase_title(stage) or 'a request'} in a batch of {most.cell.batch_size}"
     return Finding(
         what, f"times less joules a request than {_against(least)}", found, "",
         "" if stage else "less than in the smallest batch",
         "" if stage else verdict(found, 1.0, inf, is_modelled=modelled),
         "" if stage else PUBLISHED, modelled,
     )  # fmt: skip
+
+
+def phase_title(stage: str) -> str:
+    """'vision encode' for vision_encode."""
+    return stage.replace("_", " ")
 
 
 def _joules(run: Run, stage: str) -> Expected | None:
@@ -115,8 +120,8 @@ def _series(name: str, runs: Sequence[Run]) -> Series:
 
 def _table(ordered: Sequence[tuple[str, Run]]) -> AnswerTable:
     headings = (
-        Heading("a request", "J"), Heading("an output token", "J"), Heading("TTFT", "s"), Heading("a batch", "s"),
-        Heading("a request's share of it", "s"),
+        Heading("request", "J"), Heading("output token", "J"), Heading("TTFT", "s"), Heading("batch", "s"),
+        Heading("over its size", "s"),
     )  # fmt: skip
     return AnswerTable("Joules and time by batch", "cell", headings, tuple(_row(name, run) for name, run in ordered))
 
@@ -132,6 +137,6 @@ def _row(name: str, run: Run) -> tuple[Value, ...]:
 def _stages_table(ordered: Sequence[tuple[str, Run]]) -> AnswerTable:
     stages = [stage for stage in MODEL_PHASES if any(_has(stage, run) for _, run in ordered)]
     return AnswerTable(
-        "Joules of a request by stage", "cell", tuple(Heading(stage, "J") for stage in stages),
+        "Joules of a request by stage", "cell", tuple(Heading(phase_title(stage), "J") for stage in stages),
         tuple((name, *(_joules(run, stage) for stage in stages)) for name, run in ordered),
     )  # fmt: skip

@@ -7,7 +7,7 @@ from math import inf
 
 from wattvlm.answers import Answer, AnswerTable, Finding, Heading, Picture, Series, Value
 from wattvlm.bench import Design
-from wattvlm.questions._figures import joules, part_joules, picture_words, series_of, times
+from wattvlm.questions._figures import joules, part_joules, series_of, times
 from wattvlm.questions.asked import Asked, Run, design_lines
 from wattvlm.studies.expected import expected_of
 from wattvlm.studies.quotients import quotient, verdict
@@ -107,8 +107,8 @@ def _picture(runs: Sequence[Run]) -> Picture:
 
 def _table(ordered: Sequence[tuple[str, Run]]) -> AnswerTable:
     headings = (
-        Heading("picture"), Heading("a request", "J"), *(Heading(stage, "J") for stage in STAGES), Heading("TTFT", "s"),
-        Heading("a request", "s"),
+        Heading("request", "J"), *(Heading(stage.replace("_", " "), "J") for stage in STAGES), Heading("TTFT", "s"),
+        Heading("request", "s"),
     )  # fmt: skip
     return AnswerTable("Joules and time by precision", "cell", headings, tuple(_row(*each) for each in ordered))
 
@@ -116,6 +116,6 @@ def _table(ordered: Sequence[tuple[str, Run]]) -> AnswerTable:
 def _row(name: str, run: Run) -> tuple[Value, ...]:
     report = run.report
     return (
-        name, picture_words(run.cell), joules(report), *(part_joules(report, stage) for stage in STAGES),
+        name, joules(report), *(part_joules(report, stage) for stage in STAGES),
         expected_of(times(report, "ttft")), expected_of(times(report, "call")),
     )  # fmt: skip

@@ -8,7 +8,15 @@ from math import inf
 from wattvlm.answers import Answer, AnswerTable, Finding, Heading, Picture, Series, Value
 from wattvlm.bench import Design
 from wattvlm.comparison import Expected
-from wattvlm.questions._figures import joules, part_joules, series_of, share_or_none, slope, times
+from wattvlm.questions._figures import (
+    expected_of_energy,
+    joules,
+    line,
+    part_joules,
+    series_of,
+    share_or_none,
+    times,
+)
 from wattvlm.questions.asked import Asked, Run, design_lines
 from wattvlm.studies.compare import per_request
 from wattvlm.studies.expected import expected_of
@@ -86,9 +94,13 @@ def _one_more(name: str, clips: Sequence[Run], modelled: bool) -> Finding:
         words = "frames have no common number of visual tokens, or fewer than three clips were measured"
         return Finding(what, words, None, "J", is_modelled=modelled)
     (a_frame,) = tokens
-    found, words = slope(clips, "visual_input")
-    frame = None if found is None else scaled(found, a_frame)
-    return Finding(what, f"{words}; a frame is {a_frame:g} visual tokens", frame, "J", is_modelled=modelled)
+    # Words that come with a frame, such as its separator, are the frame's.
+    found = line(clips, "visual_input", along=("text_input",))
+    if isinstance(found, str):
+        return Finding(what, found, None, "J", is_modelled=modelled)
+    words = f"more; {found.intercept} a call without any; runs lie {found.residual_j:.2g} J around the line"
+    words = "; ".join((words, *found.notes, f"a frame is {a_frame:g} visual tokens"))
+    return Finding(what, words, scaled(expected_of_energy(found.energy), a_frame), "J", is_modelled=modelled)
 
 
 def _against_text(name: str, alone: Run, longest: Run, modelled: bool) -> Finding:
@@ -119,8 +131,8 @@ def _series(name: str, runs: Sequence[Run]) -> Series:
 
 def _table(ordered: Sequence[tuple[str, Run]]) -> AnswerTable:
     headings = (
-        Heading("visual tokens"), Heading("a request", "J"), Heading("a frame", "J"), Heading("vision encode", "J"),
-        Heading("prefill", "J"), Heading("decode", "J"), Heading("TTFT", "s"), Heading("a request", "s"),
+        Heading("tokens"), Heading("request", "J"), Heading("frame", "J"), Heading("encode", "J"),
+        Heading("prefill", "J"), Heading("decode", "J"), Heading("TTFT", "s"), Heading("request", "s"),
     )  # fmt: skip
     return AnswerTable("Joules and time by frames", "cell", headings, tuple(_row(name, run) for name, run in ordered))
 

@@ -99,7 +99,7 @@ def number_words(finding: Finding) -> str:
     if found is None:
         return "not resolved;" if finding.unit or finding.claim else ""
     factor, unit = scale_of(finding.unit, abs(found.value))
-    if finding.is_modelled and finding.unit in ("J", "%"):
+    if finding.is_modelled:
         return glue(f"~{format_significant(found.value * factor, 3)} {unit}".strip())
     low, high = (end * factor for end in (found.low, found.high))
     if not (isfinite(low) and isfinite(high)):
