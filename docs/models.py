@@ -33,7 +33,8 @@ No family is known to the meter by name. `tests/families/needs.py` has what sing
 Rows of `fast_vlm`, `gemma3n` and `perception_lm` are of an environment with timm and torchvision. The test suite skips
 them where timm is absent, as in CI: timm brings torchvision, and the one of another build than torch's (CPU, CUDA)
 does not load beside it. An older transformers is not part of CI either; in an environment that has it,
-`python -m docs.models` adds its rows and `python -m pytest tests/families tests/runtimes` runs the tests.
+`python -m docs.models` adds its rows and `python -m pytest tests/families tests/runtimes` runs the tests (of
+tests/runtimes on 4.57.6: 601 passed, 20 skipped, each with its reason, none failed).
 """
 
 

@@ -156,6 +156,9 @@ def _checked(family: Family, model: Any, picture: Inputs, placeholder: int, ques
     refuses = [not _accepts(model, other, []) for other in others if other.visual]
     if refuses and all(refuses):
         return Question(question.inputs, question.text, count, "the model's own check")
+    need = NEEDS.get(family.model_type, NOTHING)
+    if count == need.placeholders:
+        return Question(question.inputs, question.text, count, f"by its configuration: {need.arithmetic}")
     raise CannotBeAsked("it takes any number of placeholders, so nothing says how many a picture has")
 
 
