@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 PIP_ARGS ?=
+VLLM_PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RUN := $(BIN)/python
@@ -11,7 +12,7 @@ LARGE = echo "Installing into $(VENV). The large part is torch: about 200 MB to 
   echo "the CUDA build that pip takes by default on Linux. Another index: make $(GOAL) PIP_ARGS='--index-url URL'"
 GOAL = $(firstword $(MAKECMDGOALS) demo)
 
-.PHONY: demo test check bench docs clean help
+.PHONY: demo test check vllm bench docs clean help
 
 help: ## what the targets do
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile
@@ -29,6 +30,9 @@ check: $(VENV)/.dev ## lint, types, layers
 	$(BIN)/mypy
 	$(BIN)/pyright -p pyproject.toml
 	$(BIN)/lint-imports
+
+vllm: ## the tests against a real vLLM, in an environment that has one: VLLM_PYTHON=/path/to/python
+	VLLM_CPU_KVCACHE_SPACE=1 VLLM_CPU_OMP_THREADS_BIND=nobind PYTHONPATH=. $(VLLM_PYTHON) -m pytest tests/serving tests/runtimes/vllm
 
 bench: $(VENV)/.dev ## speed and weight, each a table
 	$(RUN) -m benchmarks

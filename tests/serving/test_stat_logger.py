@@ -122,6 +122,17 @@ def test_a_worker_that_is_gone_costs_nothing_but_the_joules():
     following.iteration(None, None)
 
 
+def test_another_versions_shapes_end_the_joules_with_a_line_and_no_request(caplog):
+    following = Following(Settings("out"), ENGINE, lambda plan: Worker())
+    watched = type("Other", (), {"add_request": lambda self, request: "added"})
+    watch_arrivals(watched, following)
+    assert watched().add_request(shapes.request("a")) == "added"
+    following.iteration(None, object())
+    following.close()
+    assert caplog.text.count("can no longer be followed") == 1
+    assert "Cure" in caplog.text
+
+
 def test_histograms_count_requests_and_what_is_no_requests():
     registry = CollectorRegistry()
     found = Histograms(registry)

@@ -61,6 +61,7 @@ class Following:
         self._waiting: deque[tuple[int, Any, Any]] = deque(maxlen=_MOST_WAITING)  # what came, and what ended
         self._under_way: dict[str, _Followed] = {}
         self._looked_ns = 0
+        self._is_told = False
         self._ended = threading.Event()
         path = [str(Path(__file__).absolute().parents[2]), *(each for each in sys.path if Path(each).is_absolute())]
         plan = {"settings": settings.to_dict(), "engine": asdict(engine), "path": path}
@@ -78,8 +79,11 @@ class Following:
 
     def came(self, processor: Any, request: Any) -> None:
         """A request has entered the front end; on the path of that request."""
-        states = processor.request_states
-        self._waiting.append((time.monotonic_ns(), _Followed(states, states.get(request.request_id)), request))
+        try:
+            states = processor.request_states
+            self._waiting.append((time.monotonic_ns(), _Followed(states, states.get(request.request_id)), request))
+        except Exception as error:  # another version's shapes; the request goes its way
+            self._tell_once(error)
 
     def close(self) -> None:
         """Send what is left and let the worker finish; for the end of the engine."""
@@ -96,8 +100,19 @@ class Following:
                 self._looked_ns = 0
                 self._write(pipe, self._lines())
                 pipe.close()
-        except (OSError, ValueError):  # the worker is gone: what would be told goes nowhere
+        except Exception as error:  # the worker is gone, or these are another version's shapes
             self._waiting = deque(maxlen=1)
+            self._tell_once(error)
+
+    def _tell_once(self, error: Exception) -> None:
+        from wattvlm.serving.stat_logger import tell
+
+        if not self._is_told:
+            self._is_told = True
+            tell(
+                f"what requests do can no longer be followed ({type(error).__name__}: {error}); their joules end here, "
+                "the server goes on. Cure: restart it, and report this line with vLLM's version"
+            )
 
     def _write(self, pipe: IO[str], lines: Iterator[dict[str, Any]]) -> None:
         text = "".join(f"{json.dumps(line)}\n" for line in lines)
@@ -244,8 +259,9 @@ def follow(config: Any, engine_index: int, start: Callable[[str], Pipes] = start
         0 if scheduler.long_prefill_token_threshold else int(scheduler.max_num_batched_tokens),
         bool(getattr(scheduler, "async_scheduling", False)),
     )
+    processor = import_module("vllm.v1.engine.output_processor").OutputProcessor
     following = Following(settings, engine, start)
-    watch_arrivals(import_module("vllm.v1.engine.output_processor").OutputProcessor, following)
+    watch_arrivals(processor, following)
     import atexit
 
     atexit.register(following.close)
