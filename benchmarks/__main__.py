@@ -12,7 +12,7 @@ PARTS = ("__main__", "tables", "virtual_gpu", "rapl_tree", "fleet_nodes")
 """Modules that benchmarks are made of; packages are such parts too."""
 
 
-LONG = ("accuracy", "beside_peers", "faults", "fleet", "marginal", "serving", "verdicts")
+LONG = ("accuracy", "beside_peers", "faults", "fleet", "marginal", "serving", "studies", "verdicts")
 """Minutes to hours, and other meters are installed for two of them: only where they are named."""
 
 

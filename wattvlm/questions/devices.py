@@ -195,7 +195,7 @@ def _picture(metrics: Mapping[str, Metrics]) -> Picture:
 def _design_lines(named: Mapping[str, Run]) -> tuple[str, ...]:
     counts = [len(run.report.calls) for run in named.values()]
     return (
-        f"{len(named)} saved runs of {min(counts)} to {max(counts)} calls; nothing was measured for this answer",
+        f"{len(named)} saved runs of {min(counts)} calls and more; nothing was measured for this answer",
         "held equal: what the runs were asked; where counts of tokens differ a line below says so",
         "gains of boards on different machines are independent; on one board they cancel",
     )

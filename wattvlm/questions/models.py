@@ -65,7 +65,13 @@ def answer(runs: Sequence[Run], design: Design) -> Answer:
 
 
 def _costs(named: Named, per: str) -> dict[str, Expected]:
-    return {name: found for name, run in named.items() if (found := joules(run.report, per)) is not None}
+    """Joules of each model; a model's own error is not known, so that its joules are points."""
+    found = {name: joules(run.report, per) for name, run in named.items()}
+    return {
+        name: Expected(each.value, each.value, each.value) if named[name].is_modelled else each
+        for name, each in found.items()
+        if each is not None
+    }
 
 
 def _known(costs: Mapping[str, Expected], worth: Mapping[str, Expected]) -> dict[str, Expected]:
