@@ -29,6 +29,7 @@ def scraped(port: int) -> dict[str, tuple[dict[str, str], float]]:
     return {each.name: (each.labels, each.value) for family in families for each in family.samples}
 
 
+@pytest.mark.alone
 def test_many_looks_count_each_joule_once():
     with LiveEnergies(COUNTER) as live:
         seen: list[LiveEnergy] = []
