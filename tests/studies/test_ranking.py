@@ -73,3 +73,17 @@ def test_costs_that_overlap_leave_the_front_open():
     costs = {"one": within(1.0, 0.2), "other": within(1.1, 0.2)}
     worth = {"one": exactly(2.0), "other": exactly(1.0)}
     assert front(costs, worth) == {"one": (), "other": None}
+
+
+def test_equal_runs_have_a_sure_best_in_fewer_than_one_of_twenty_rankings():
+    """The best is chosen by the same numbers that it is compared by."""
+    chance, rankings, wrong = random.Random(11), 400, 0
+    for _ in range(rankings):
+        found: dict[str, Expected] = {}
+        for name in "abcde":
+            values = expected_of([chance.gauss(100.0, 3.0) for _ in range(20)])
+            assert values is not None
+            found[name] = values
+        best = min(found, key=lambda name: found[name].value)
+        wrong += any(more_than(best, found, dict.fromkeys(found, 20)).values())
+    assert wrong / rankings < 0.05 + 2 * sqrt(0.05 * 0.95 / rankings)

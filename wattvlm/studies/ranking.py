@@ -6,7 +6,7 @@ among all that are looked at below its level, whatever they share.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import combinations
 from math import atan, cos, exp, inf, isfinite, lgamma, log, pi, sqrt
 
@@ -21,20 +21,19 @@ _STEPS = 400
 def told_apart(found: Mapping[str, Expected], calls: Mapping[str, int]) -> dict[tuple[str, str], bool]:
     """Of each pair of runs, in the order of the runs, whether they surely differ, corrected for all pairs."""
     pairs = list(combinations(found, 2))
-    return dict(zip(pairs, _told(pairs, found, calls)))
+    chances = [chance_of_equal(found[one], found[other], min(calls[one], calls[other])) for one, other in pairs]
+    return {pair: corrected < SIGNIFICANT for pair, corrected in zip(pairs, holm(chances))}
 
 
 def more_than(best: str, found: Mapping[str, Expected], calls: Mapping[str, int]) -> dict[str, bool]:
-    """Of each other run, whether it surely differs from one run, corrected for so many comparisons."""
-    others = [other for other in found if other != best]
-    return dict(zip(others, _told([(best, other) for other in others], found, calls)))
+    """Of each other run, whether it surely differs from the best.
 
-
-def _told(
-    pairs: Sequence[tuple[str, str]], found: Mapping[str, Expected], calls: Mapping[str, int]
-) -> list[bool]:  # fmt: skip
-    chances = [chance_of_equal(found[one], found[other], min(calls[one], calls[other])) for one, other in pairs]
-    return [corrected < SIGNIFICANT for corrected in holm(chances)]
+    Corrected for all pairs: which run is the best is found in the same numbers, so that each pair might have been it.
+    """
+    told = told_apart(found, calls)
+    return {
+        other: told[(best, other)] if (best, other) in told else told[(other, best)] for other in found if other != best
+    }
 
 
 def chance_of_equal(one: Expected, other: Expected, calls: int) -> float:
