@@ -21,9 +21,10 @@ from wattvlm.units import S_PER_NS
 UNSURE_FRACTION = 0.1
 """A read within this part of a period of where a tick is thought to be may have come before it."""
 
-READS_A_TICK, FARTHEST_READS = 1.5, 3
-"""Where values change at nearly each read, the reads are the ticks (stamped), or slower than these. Changes more than
-three reads apart have a value between them that was renewed with itself."""
+NEXT_SHARE, FARTHEST_READS = 0.5, 3
+"""Where over half of the changes come one read after another, the reads are the ticks (stamped), or slower than these:
+two reads a tick show one in two reads, at most now and then two in a row. Changes more than three reads apart have a
+value between them that was renewed with itself; in even power so do many that are two or three apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +82,10 @@ def updates_of(readings: Readings, origin_ns: int, *, is_counter: bool = False) 
 
 
 def _are_ticks(changed: Counts) -> bool:
-    """True where values change nearly each time that they are read."""
+    """True where values change from one read to the next, as far as they change."""
     reads = np.diff(changed)
     near = reads[reads <= FARTHEST_READS]
-    return bool(len(near)) and float(np.mean(near)) < READS_A_TICK
+    return bool(len(near)) and float(np.mean(near == 1)) > NEXT_SHARE
 
 
 def _with_comb(comb: Comb, early_s: Floats, late_s: Floats, value: Floats) -> Updates:
