@@ -45,3 +45,13 @@ def test_values_that_stay_the_same_are_ticks_too_where_reads_saw_them():
     assert updates.time_s[0] < 0.3
     assert updates.time_s[-1] > 2.7
     assert not np.any(np.diff(updates.value[updates.time_s < 0.98]))
+
+
+def test_stamps_are_ticks_also_where_even_power_repeats_its_value():
+    tick_ns = np.arange(41 * MS, 6000 * MS, 100 * MS)
+    value = np.repeat([110.0, 300.0, 600.0, 330.0, 331.0, 90.0], [3, 1, 1, 1, 1, 3])[np.arange(len(tick_ns)) % 10]
+    took_ns = np.full(len(tick_ns), 150_000)
+    updates = updates_of(Readings("gpu-0/power", tick_ns, tick_ns, took_ns, value), 0)
+    assert updates is not None
+    assert updates.shift_s == 0.0
+    assert updates.time_s == pytest.approx(tick_ns / 1e9)
