@@ -68,6 +68,12 @@ def _published(
                  f"{named} --random-weights --resolution {sizes} {options} --calls 2", is_drawn=True)  # fmt: skip
 
 
+def _answers(title: str, calls: int, options: str, **of_study: Any) -> Shown:
+    asked = Asked(("shipped",), most_calls=calls, limit_ns=300 * NS_PER_S, cool_down_ns=100 * NS_PER_MS,
+                  devices=("cpu",), dtypes=("float32",), **of_study)  # fmt: skip
+    return Shown(title, asked, f"shipped{options}", is_drawn=not of_study)
+
+
 STUDIES: Mapping[str, tuple[Shown, ...]] = {
     "models": (_published("--output 4", output_tokens=(4,)),),
     "stages": (_shipped(), _published("--output 4", (SMALLEST, NATIVE), output_tokens=(4,))),
@@ -76,6 +82,13 @@ STUDIES: Mapping[str, tuple[Shown, ...]] = {
         _shipped("--images 1,2,3,4 --output 4", images=(1, 2, 3, 4), output_tokens=(4,)),
         _published("--images 1,2,3 --output 2", (SMALLEST,), images=(1, 2, 3), output_tokens=(2,)),
     ),
+    "accuracy": (
+        _answers("The shipped model on the shipped benchmark", 150, ""),
+        _answers("CircularEval", 60, " --circular --calls 60", is_circular=True),
+    ),
+    "action": (_shipped(), _published("--output 7,28", (SMALLEST,), output_tokens=(7, 28))),
+    "embedding": (_shipped(), _published("--batch 1,4", (SMALLEST,), batch_sizes=(1, 4))),
+    "pruning": (_shipped(), _published("--output 4", (SMALLEST,), output_tokens=(4,))),
     "devices": (Shown("Two boards", Asked(), "large-board.json.gz small-board.json.gz", is_drawn=True),),
 }  # fmt: skip
 
