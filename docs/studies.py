@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +87,7 @@ STUDIES: Mapping[str, tuple[Shown, ...]] = {
         _answers("CircularEval", 60, " --circular --calls 60", is_circular=True),
     ),
     "action": (_shipped(), _published("--output 7,28", (SMALLEST,), output_tokens=(7, 28))),
-    "embedding": (_shipped(), _published("--batch 1,4", (SMALLEST,), batch_sizes=(1, 4))),
+    "embedding": (replace(_shipped(), is_drawn=True), _published("--batch 1,4", (SMALLEST,), batch_sizes=(1, 4))),
     "pruning": (_shipped(), _published("--output 4", (SMALLEST,), output_tokens=(4,))),
     "devices": (Shown("Two boards", Asked(), "large-board.json.gz small-board.json.gz", is_drawn=True),),
 }  # fmt: skip
@@ -127,7 +127,7 @@ def block(name: str, answers: Sequence[tuple[Shown, Answer]]) -> str:
     lines = [BEGIN, "", VIRTUAL if name == "devices" else HERE, ""]
     for shown, answer in answers:
         text = str(render(answer, "console", width=WIDTH, colour=False, unicode=True))
-        lines += [f"## {shown.title}", "", f"    wattvlm study {name} {shown.command}", "", "```text"]
+        lines += [f"## {shown.title}", "", "```text", f"wattvlm study {name} {shown.command}", "```", "", "```text"]
         lines += [line.rstrip() for line in text.splitlines()] + ["```", ""]
     drawn = [answer for shown, answer in answers if shown.is_drawn]
     if drawn:
