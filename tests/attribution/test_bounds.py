@@ -93,25 +93,35 @@ def test_the_truth_lies_inside_what_a_counter_allows_for_any_powers(script, sens
             assert lies_in(truth[name], own), name
 
 
+def lies_about_in(value, interval):
+    """Inside, or beyond an end by a quarter of the width at most.
+
+    Bounds over all even powers hold at 95 %, so that a search for powers that lie just beyond them ends with some; how
+    often they hold is in test_fewcounts.
+    """
+    low, high = interval
+    return low - (high - low) / 4 - 1e-6 <= value <= high + (high - low) / 4 + 1e-6
+
+
 @settings(max_examples=15, deadline=None)
 @given(scripts(), sensors(), st.integers(0, 10_000), st.sampled_from([100_000, 500_000, 9 * MS]))
-def test_the_truth_of_even_powers_lies_inside_the_bounds_of_every_row(script, sensor, seed, poll_ns):
+def test_no_search_finds_even_powers_whose_truth_lies_far_from_the_bounds_of_a_row(script, sensor, seed, poll_ns):
     session = simulate(script, [sensor], seed, poll_ns=poll_ns)
     report = analyze(session.recording)
     assume(not any("is assumed" in note for note in report.notes))
     for call, truth in zip(report.calls, session.truth_j["gpu"], strict=True):
         for name, part in parts_of(call).items():
             found = part.energies["gpu"]
-            assert lies_in(truth[name], found.bounds_j), name
+            assert lies_about_in(truth[name], found.bounds_j), name
             together = sum(truth[covered] for covered in found.covers)
-            assert lies_in(together, found.energy.interval_j), found.covers
-    assert lies_in(session.block_j["gpu"], report.block.energies["gpu"].energy.interval_j)
+            assert lies_about_in(together, found.energy.interval_j), found.covers
+    assert lies_about_in(session.block_j["gpu"], report.block.energies["gpu"].energy.interval_j)
     assert report.between is not None
     assert report.total is not None
     for part in (*report.phases, report.between, report.total):
         if not part.unseen:
             mean_j = sum(call[part.name] for call in session.truth_j["gpu"]) / script.calls
-            assert lies_in(mean_j, part.energies["gpu"].bounds_j), part.name
+            assert lies_about_in(mean_j, part.energies["gpu"].bounds_j), part.name
 
 
 @settings(max_examples=12, deadline=None)
