@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 
 from wattvlm.units import HZ_PER_MHZ, NS_PER_MS, NS_PER_S
 
@@ -84,7 +84,14 @@ def installed_versions() -> dict[str, str]:
 
 
 def _version(name: str) -> str:
+    from importlib.metadata import PackageNotFoundError, version  # 15 ms, which --help need not wait for
+
     try:
         return version(name)
     except PackageNotFoundError:
         return ""
+
+
+def new_seed() -> int:
+    """A seed that nobody chose."""
+    return int.from_bytes(os.urandom(4), "little") >> 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -138,7 +137,7 @@ def _design(
         most_calls=int(str(options["calls"])),
         limit_ns=round(seconds("--budget", str(options["budget"])) * NS_PER_S),
         cool_down_ns=round(seconds("--cool-down", str(options["cool_down"])) * NS_PER_S),
-        seed=secrets.randbelow(2**31) if seed is None else seed,
+        seed=new_seed() if seed is None else seed,
         versions=installed_versions(),
     )
 

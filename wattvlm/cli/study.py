@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -10,7 +9,7 @@ import click
 
 from wattvlm.cli import COULD_NOT_MEASURE
 from wattvlm.cli._bars import Bars
-from wattvlm.cli._options import installed_versions, numbers, percent, seconds, sizes, usual_device, words
+from wattvlm.cli._options import installed_versions, new_seed, numbers, percent, seconds, sizes, usual_device, words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -121,7 +120,7 @@ def _asked(models: tuple[str, ...], configs: tuple[str, ...], seed: int | None, 
         most_calls=int(str(options["calls"])),
         limit_ns=round(seconds("--budget", str(options["budget"])) * NS_PER_S),
         cool_down_ns=round(seconds("--cool-down", str(options["cool_down"])) * NS_PER_S),
-        seed=secrets.randbelow(2**31) if seed is None else seed,
+        seed=new_seed() if seed is None else seed,
         versions=installed_versions(),
         benchmark=str(options["benchmark"]),
         pictures=str(options["pictures"]),
