@@ -13,6 +13,7 @@ from wattvlm.cli._bars import Bars
 from wattvlm.cli._options import (
     hertz,
     installed_versions,
+    new_seed,
     numbers,
     percent,
     seconds,
