@@ -34,8 +34,8 @@ SMALLEST, NATIVE = "smolvlm-256m", "qwen2-vl-2b"
 PUBLISHED = (SMALLEST, "internvl3-1b", NATIVE)
 WIDTH = 110
 HERE = """\
-On 2 shared virtual cores without a GPU, beside other work, which lengthens times, widens their intervals, and differs
-from cell to cell. Joules are a model's (`~`) and follow times, so that they differ by that too; times are measured."""
+On 2 shared virtual cores without a GPU, whose speed changes from minute to minute. Joules are a model's (`~`) and
+follow times and load; times are measured."""
 VIRTUAL = "Two virtual boards, whose joules are a script's (`wattvlm.testing.CostModel`)."
 
 
