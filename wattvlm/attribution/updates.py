@@ -85,7 +85,7 @@ def _are_ticks(changed: Counts) -> bool:
     """True where values change from one read to the next, as far as they change."""
     reads = np.diff(changed)
     near = reads[reads <= FARTHEST_READS]
-    return bool(len(near)) and float(np.mean(near == 1)) > NEXT_SHARE
+    return int(np.count_nonzero(near == 1)) > NEXT_SHARE * len(near)
 
 
 def _with_comb(comb: Comb, early_s: Floats, late_s: Floats, value: Floats) -> Updates:
