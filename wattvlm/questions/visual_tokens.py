@@ -81,8 +81,14 @@ def _is_modelled(run: Run) -> bool:
     return run.is_modelled
 
 
+def _known_tokens(run: Run) -> float | None:
+    """Visual tokens of a request; None where they are not known."""
+    return per_request(run.report, PER)
+
+
 def _tokens(run: Run) -> float:
-    return per_request(run.report, PER) or 0.0
+    """The same to sort runs by, and for those that a line was laid through, whose counts are known."""
+    return _known_tokens(run) or 0.0
 
 
 def _findings(name: str, runs: Sequence[Run], of_call: Marginal | str) -> list[Finding]:
@@ -163,7 +169,8 @@ def _evenness(name: str, sizes: Sizes, modelled: bool) -> list[Finding]:
 
 
 def _series(name: str, runs: Sequence[Run], of_call: Marginal | str) -> Series:
-    points = [(_tokens(run), found) for run in runs if (found := joules(run.report)) is not None]
+    known = [(run, count) for run in runs if (count := _known_tokens(run)) is not None]
+    points = [(count, found) for run, count in known if (found := joules(run.report)) is not None]
     if isinstance(of_call, str):
         return Series(name, tuple(points))
     slope_j, fixed_j = of_call.energy.middle_j, of_call.intercept.middle_j / runs[0].cell.batch_size
@@ -174,7 +181,8 @@ def _series(name: str, runs: Sequence[Run], of_call: Marginal | str) -> Series:
 def _row(name: str, run: Run) -> tuple[Value, ...]:
     report = run.report
     return (
-        " ".join(filter(None, (name, picture_words(run.cell)))), _tokens(run), joules(report), joules(report, "image"),
+        " ".join(filter(None, (name, picture_words(run.cell)))), _known_tokens(run),
+        joules(report), joules(report, "image"),
         joules(report, "visual_token"), share_or_none(report, (VISION_ENCODE, PROJECTOR)),
         share_or_none(report, (PREFILL,)),
     )  # fmt: skip
