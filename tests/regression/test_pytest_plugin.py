@@ -167,9 +167,15 @@ def test_call(energy_benchmark, work):
     gated = ("--energy-compare=baseline", "--energy-compare-fail=joules_per_request:15%")
     status, output = project.run(*gated, VIRTUAL_MORE="1.6")
     assert status == 1, output
-    assert re.search(
-        r"joules_per_request changed by \+[456]\d.* % \(95 % interval .* threshold of 15 %. Cure: ", output
+    found = re.search(
+        r"joules_per_request changed by \+([\d.]+) % \((?:95 % interval|bounds) \+([\d.]+) to \+([\d.]+) %\), "
+        r".* all of it is over the threshold of 15 %. Cure: ",
+        output,
     )
+    assert found, output
+    change, low, high = (float(figure) for figure in found.groups())
+    assert 15 < low < change < high
+    assert low < 60 < high, "1.6 times the power at the same length costs 60 % more"
     assert saved.read_text() == first
     project.run(*gated, "--energy-save", VIRTUAL_MORE="1.6")
     assert saved.read_text() != first
