@@ -19,7 +19,7 @@ from benchmarks.call_overhead import shipped_call
 from wattvlm.runtimes.transformers import RUNTIME
 call, marks = shipped_call(max_new_tokens=8), []
 if sys.argv[1] == "metered":
-    RUNTIME.install(marks.append)
+    RUNTIME.install(lambda *given: marks.extend(given))
 for _ in range(int(sys.argv[2])):
     call()
 """

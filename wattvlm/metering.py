@@ -328,9 +328,9 @@ class _Watch:
         for problem in problems:
             self._sink(Mark(monotonic_ns(), "note", text=problem))
 
-    def _sink(self, mark: Mark) -> None:
+    def _sink(self, /, *marks: Mark) -> None:
         for sampler in dict.fromkeys(self._samplers) or self._last:
-            sampler.mark(mark)
+            sampler.mark(*marks)
 
 
 def _attempt(runtime: Runtime, what: str, action: Callable[[], None]) -> list[str]:

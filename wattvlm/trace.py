@@ -61,9 +61,12 @@ class Mark:
 
 
 class MarkSink(Protocol):
-    """Where runtimes write marks: never raises, takes about a microsecond, may be called from any thread."""
+    """Where runtimes write marks: never raises, takes microseconds, may be called from any thread.
 
-    def __call__(self, mark: Mark, /) -> None: ...
+    Marks that are given together are written in one piece, which costs as much as one.
+    """
+
+    def __call__(self, /, *marks: Mark) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

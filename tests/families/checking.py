@@ -41,7 +41,7 @@ def check(family: Family) -> Outcome:
     hooks = _hooks(model)
     marks: list[Mark] = []
     runtime = TransformersRuntime()
-    runtime.install(marks.append)
+    runtime.install(lambda *given: marks.extend(given))
     try:
         seen = ask(model, question)
         runtime.settle()

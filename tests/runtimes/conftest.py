@@ -33,7 +33,7 @@ class Watched:
     def __init__(self, runtime: Runtime) -> None:
         self.marks: list[Mark] = []
         self.runtime = runtime
-        self.runtime.install(self.marks.append)
+        self.runtime.install(lambda *given: self.marks.extend(given))
 
     def trace(self) -> Trace:
         if isinstance(self.runtime, Settles):

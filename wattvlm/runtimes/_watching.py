@@ -45,10 +45,10 @@ class Watching:
         self.shared = None
         self._told.clear()
 
-    def sink(self, mark: Mark, /) -> None:
-        """Write a mark to the newest sink."""
+    def sink(self, /, *marks: Mark) -> None:
+        """Write marks to the newest sink."""
         if self._newest_sink is not None:
-            self._newest_sink(mark)
+            self._newest_sink(*marks)
 
     def note(self, text: str, call_id: int = 0) -> None:
         """A line for the report: of a call, for the reports that have it; of none, once while we are installed."""

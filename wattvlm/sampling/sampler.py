@@ -143,24 +143,25 @@ class Sampler:
         """This object is a forked copy: the sampler belongs to another process."""
         return os.getpid() != self._pid
 
-    def mark(self, mark: Mark) -> None:
-        """Write a mark: the MarkSink. Never raises; a mark that the disk does not take is kept in memory.
+    def mark(self, /, *marks: Mark) -> None:
+        """Write marks in one piece: the MarkSink. Never raises; those that the disk does not take are kept in memory.
 
         block_start and block_end also tell which readings must be kept, by the meter's id in `call_id`.
         """
         if os.getpid() != self._pid:  # a forked worker must not write into its parent's journal
             return
         try:
-            if mark.kind == "block_start":
-                self._begin_block(mark.call_id, mark.time_ns)
-            elif mark.kind == "block_end":
-                self._end_block(mark.call_id)
+            for mark in marks:
+                if mark.kind == "block_start":
+                    self._begin_block(mark.call_id, mark.time_ns)
+                elif mark.kind == "block_end":
+                    self._end_block(mark.call_id)
             if self._marks is None:
-                self._unwritten.append(mark)
+                self._unwritten.extend(marks)
             else:
-                self._marks.append(encode_mark(mark))
+                self._marks.append(b"".join(map(encode_mark, marks)))
         except Exception as error:  # whatever it is, the measured call goes on
-            self._unwritten.append(mark)
+            self._unwritten.extend(marks)
             self._write_failure = str(error) or repr(error)
 
     def _begin_block(self, meter_id: int, start_ns: int) -> None:

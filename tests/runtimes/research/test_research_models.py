@@ -54,7 +54,7 @@ class Seen:
             self.expected = case.call(model)
             self.hooks_before = hooks_of(model)
             runtime = TransformersRuntime()
-            runtime.install(self.marks.append)
+            runtime.install(lambda *given: self.marks.extend(given))
             try:
                 self.result = case.call(model)
                 runtime.settle()

@@ -20,7 +20,7 @@ class Watching:
     def __init__(self):
         self.marks: list[Mark] = []
         self.runtime = TransformersRuntime()
-        self.runtime.install(self.marks.append)
+        self.runtime.install(lambda *given: self.marks.extend(given))
 
     def calls(self):
         self.runtime.settle()
@@ -204,7 +204,7 @@ def test_methods_are_the_users_own_again_afterwards():
     before = dict(vars(internlm_xcomposer2.InternLMXComposer2ForCausalLM))
     mixin = dict(vars(llava.LlavaMetaForCausalLM))
     runtime = TransformersRuntime()
-    runtime.install(lambda mark: None)
+    runtime.install(lambda *marks: None)
     assert vars(llava.LlavaMetaForCausalLM)["encode_images"] is not mixin["encode_images"]
     runtime.uninstall()
     assert dict(vars(internlm_xcomposer2.InternLMXComposer2ForCausalLM)) == before

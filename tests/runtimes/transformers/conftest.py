@@ -37,7 +37,7 @@ class Watched:
     def __init__(self) -> None:
         self.marks: list[Mark] = []
         self.runtime = TransformersRuntime()
-        self.runtime.install(self.marks.append)
+        self.runtime.install(lambda *given: self.marks.extend(given))
 
     def trace(self) -> Trace:
         self.runtime.settle()

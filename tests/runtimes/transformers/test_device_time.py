@@ -133,7 +133,7 @@ def watched_call(machine, tiny, generate):
         return StreamTimes("cuda:0", machine.new_event, machine.monotonic_ns, lambda: 123)
 
     runtime = TransformersRuntime(times)
-    runtime.install(marks.append)
+    runtime.install(lambda *given: marks.extend(given))
     generate(tiny("llava"))
     return runtime, marks
 
@@ -168,7 +168,7 @@ def test_pieces_of_a_prompt_have_spans_on_the_device_that_do_not_overlap(tiny):
     marks: list[Mark] = []
     runtime = TransformersRuntime(lambda device: StreamTimes("cuda:0", machine.new_event, machine.monotonic_ns))
     embeddings = model.model.get_input_embeddings()(model.inputs["input_ids"])
-    runtime.install(marks.append)
+    runtime.install(lambda *given: marks.extend(given))
     cache = None
     for start in (0, 3, 6):
         out = model.model(inputs_embeds=embeddings[:, start : start + 3], past_key_values=cache, use_cache=True)

@@ -30,7 +30,7 @@ PATCHED = [
 ]
 
 
-def nowhere(mark):
+def nowhere(*marks):
     """A sink that keeps nothing."""
 
 
@@ -99,8 +99,8 @@ def test_it_takes_as_many_uninstalls_as_installs(tiny, generate):
     before = held()
     marks: list[Mark] = []
     runtime = TransformersRuntime()
-    runtime.install(marks.append)
-    runtime.install(marks.append)
+    runtime.install(lambda *given: marks.extend(given))
+    runtime.install(lambda *given: marks.extend(given))
     runtime.uninstall()
     generate(tiny("llama"))
     assert marks
@@ -133,7 +133,7 @@ def test_a_model_is_not_kept_alive(tiny, watched):
 class Breaking:
     """A sink that cannot write."""
 
-    def __call__(self, mark):
+    def __call__(self, *marks):
         raise OSError("disk full")
 
 
@@ -167,14 +167,29 @@ def test_a_model_that_refuses_questions_is_still_observed(tiny, watched):
     assert watched.call().tokens.output == 3
 
 
+def test_what_is_known_at_the_end_of_a_call_is_written_in_one_piece(tiny, generate):
+    writes: list[tuple[Mark, ...]] = []
+    runtime = TransformersRuntime()
+    runtime.install(lambda *marks: writes.append(marks))
+    try:
+        generate(tiny("llava"))
+    finally:
+        runtime.uninstall()
+    ends = [marks for marks in writes if any(mark.kind == "call_end" for mark in marks)]
+    counts = [mark for marks in writes for mark in marks if mark.kind == "count"]
+    assert ends == [writes[-1]]
+    assert len(counts) > 5
+    assert set(counts) <= set(writes[-1])
+
+
 def test_our_own_error_becomes_one_note_and_the_call_goes_on(tiny, generate):
-    marks = []
+    marks: list[Mark] = []
 
     class Sink:
-        def __call__(self, mark):
-            if mark.kind == "phase_start":
+        def __call__(self, *given):
+            if any(mark.kind == "phase_start" for mark in given):
                 raise LookupError("our own")
-            marks.append(mark)
+            marks.extend(given)
 
     expected = generate(tiny("llava"))
     runtime = TransformersRuntime()
@@ -209,7 +224,7 @@ import sys
 from wattvlm.runtimes import own_runtimes
 (runtime,) = [each for each in own_runtimes() if each.name == "transformers"]
 marks = []
-runtime.install(marks.append)
+runtime.install(lambda *given: marks.extend(given))
 heavy = [name for name in ("torch", "transformers", "numpy", "asyncio") if name in sys.modules]
 assert not heavy, heavy
 import torch, transformers as hf

@@ -75,7 +75,7 @@ def test_a_tokenizer_that_was_not_seen_leaves_it_unknown(thinking, watched):
     processor, model = thinking
     watched.runtime.uninstall()
     inputs = processor(images=held_out().pictures()[:1], text=[prompt(QUESTIONS[0])], return_tensors="pt")
-    watched.runtime.install(watched.marks.append)
+    watched.runtime.install(lambda *given: watched.marks.extend(given))
     model.generate(**inputs, max_new_tokens=2)
     assert watched.call().tokens.reasoning_output is None
     model.generate(**inputs, max_new_tokens=2, tokenizer=processor.tokenizer)

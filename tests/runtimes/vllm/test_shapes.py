@@ -101,12 +101,12 @@ def test_an_embedding_is_no_call_and_an_aborted_request_is_said_to_be_one(watche
 def test_what_is_under_way_at_the_end_of_the_block_ends_with_it(watched: Watched):
     processor = shapes.OutputProcessor()
     processor.add_request(prompt(), None)
-    watched.runtime.install(watched.marks.append)
+    watched.runtime.install(lambda *given: watched.marks.extend(given))
     watched.runtime.uninstall()
     assert watched.call().ended == "not ended"
     watched.runtime.uninstall()
     assert watched.call().ended == "was not over when the block ended"
-    watched.runtime.install(watched.marks.append)
+    watched.runtime.install(lambda *given: watched.marks.extend(given))
 
 
 def test_a_version_with_other_shapes_is_a_note_and_no_exception(monkeypatch):

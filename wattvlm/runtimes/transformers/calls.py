@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 from wattvlm.runtimes import next_call_id
@@ -75,6 +76,7 @@ class ObservedCall:
     prefilled = 0
     first_logits_ns: int | None = None
     progress_ns = 0
+    _held: list[Mark] | None = None
 
     def __init__(
         self,
@@ -101,10 +103,30 @@ class ObservedCall:
         self.piece_runs: dict[Part, PieceRuns] = {}
 
     def mark(self, kind: MarkKind, time_ns: int, name: str = "", value: float = 0.0, text: str = "") -> None:
-        self.sink(Mark(time_ns, kind, self.call_id, name, self.lane, value=value, text=text))
+        self.write(Mark(time_ns, kind, self.call_id, name, self.lane, value=value, text=text))
 
     def count(self, time_ns: int, name: str, value: float, how: str) -> None:
-        self.sink(Mark(time_ns, "count", self.call_id, name, self.lane, value=value, text=how))
+        self.write(Mark(time_ns, "count", self.call_id, name, self.lane, value=value, text=how))
+
+    def write(self, mark: Mark) -> None:
+        if self._held is None:
+            self.sink(mark)
+        else:
+            self._held.append(mark)
+
+    @contextmanager
+    def in_one_piece(self) -> Generator[None, None, None]:
+        """Marks made inside are written together at its end: a write costs some ten microseconds however long it is."""
+        if self._held is not None:
+            yield
+            return
+        held = self._held = []
+        try:
+            yield
+        finally:
+            self._held = None
+            if held:
+                self.sink(*held)
 
     def start(self) -> None:
         if self.stream is not None:
@@ -326,8 +348,9 @@ class ObservedCall:
             return
         known_ns = [each for each in (self.first_forward_ns, self.vision_ended_ns) if each is not None]
         self.prefill_ns = max(known_ns) if known_ns else self.language_started_ns or monotonic_ns()
-        self.close_vision()
-        self.mark("phase_start", self.prefill_ns, PREFILL)
+        with self.in_one_piece():
+            self.close_vision()
+            self.mark("phase_start", self.prefill_ns, PREFILL)
 
     def pause_prefill(self, now_ns: int) -> None:
         """A piece of the prompt is done, and another may follow."""
@@ -357,11 +380,12 @@ class ObservedCall:
             self.stream.record("first_token")
         if not self.block_steps:
             self.unhook()
-        self.mark_prefill()
-        self.prefill_goes_on()
-        self.mark("phase_end", now_ns, PREFILL)
-        self.mark("first_token", now_ns)
-        self.mark("phase_start", now_ns, DECODE)
+        with self.in_one_piece():
+            self.mark_prefill()
+            self.prefill_goes_on()
+            self.mark("phase_end", now_ns, PREFILL)
+            self.mark("first_token", now_ns)
+            self.mark("phase_start", now_ns, DECODE)
 
     def end(self, text: str, now_ns: int) -> None:
         """The call is over: close what is open, and mark how it ended."""

@@ -127,9 +127,10 @@ class OpenLoops:
                 call.progress_ns = now_ns
                 _mark_so_far(loop)
             return
-        call.end("returned", now_ns)
-        given = None if cache is None else _given_by_embeddings(call)
-        add(call)
+        with call.in_one_piece():
+            call.end("returned", now_ns)
+            given = None if cache is None else _given_by_embeddings(call)
+            add(call)
         if cache is not None:
             call.prefill_pauses = call.prefill_ns is not None and call.first_logits_ns is None
             with self._lock:

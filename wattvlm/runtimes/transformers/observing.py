@@ -130,7 +130,8 @@ class Observer:
             if call is not None:
                 try:
                     if call.ticked() and call.stream is None:
-                        write_prompt_counts(call)
+                        with call.in_one_piece():
+                            write_prompt_counts(call)
                 except Exception as error:
                     self.fault(call, error)
             return method(self_, *args, **kwargs)
@@ -311,10 +312,11 @@ class Observer:
     def _close(self, call: ObservedCall, error: BaseException | None) -> None:
         now_ns = monotonic_ns()
         try:
-            call.is_complete = error is None
-            call.end(_ending(error), now_ns)
-            call.tags = self.tokenizers.tags(call.given)
-            self._pending.add(call)
+            with call.in_one_piece():
+                call.is_complete = error is None
+                call.end(_ending(error), now_ns)
+                call.tags = self.tokenizers.tags(call.given)
+                self._pending.add(call)
         except Exception as fault:
             self.fault(call, fault)
             call.release()

@@ -63,7 +63,8 @@ def _finish(call: ObservedCall, boundaries: Sequence[DeviceBoundary]) -> None:
     try:
         _mark_device_phases(call, boundaries)
         if call.model is not None:
-            write_counts(call)
+            with call.in_one_piece():
+                write_counts(call)
     finally:
         call.release()
 
@@ -85,4 +86,4 @@ def _mark_device_phases(call: ObservedCall, boundaries: Sequence[DeviceBoundary]
         for kind, edge in (("phase_start", start), ("phase_end", stop)):
             device = call.stream.device
             mark_kind: Any = kind
-            call.sink(Mark(edge.time_ns, mark_kind, call.call_id, name, call.lane, device, float(edge.std_ns)))
+            call.write(Mark(edge.time_ns, mark_kind, call.call_id, name, call.lane, device, float(edge.std_ns)))

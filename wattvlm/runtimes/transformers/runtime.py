@@ -161,10 +161,10 @@ class TransformersRuntime:
             self._observer.is_open = True
         return self._observer
 
-    def _emit(self, mark: Mark, /) -> None:
+    def _emit(self, /, *marks: Mark) -> None:
         sink = self._sink
         if sink is not None:
-            sink(mark)
+            sink(*marks)
 
     def _shielded(self, act: Callable[[Any], None]) -> Callable[[Any], None]:
         """A version of torch or transformers that lacks what is wrapped loses that view, nothing else."""
