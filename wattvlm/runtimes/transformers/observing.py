@@ -1,32 +1,24 @@
-"""What stands in for the methods of torch and transformers while a meter is open, and what it does around them."""
+"""Calls from their beginning to their end: opened, followed, waited for, handed on, closed."""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping
 from typing import Any
-from weakref import ref
 
 from wattvlm.runtimes.transformers.arguments import (
     by_name,
     cached_length,
-    forward_names,
-    parameter_names,
     prompt_length,
 )
 from wattvlm.runtimes.transformers.calls import RUNTIME_NAME, ObservedCall, monotonic_ns
-from wattvlm.runtimes.transformers.closing import write_prompt_counts
 from wattvlm.runtimes.transformers.device_time import StreamTimes, cuda_stream_times
-from wattvlm.runtimes.transformers.entries import IS_ENTRY, among_globals_of
-from wattvlm.runtimes.transformers.following import forward_starts, run_language_model, run_module
 from wattvlm.runtimes.transformers.hooks import current_call, watch_modules
 from wattvlm.runtimes.transformers.inputs import generation_setting, prompts, token_ids
 from wattvlm.runtimes.transformers.loops import OpenLoops
 from wattvlm.runtimes.transformers.loose import is_module
-from wattvlm.runtimes.transformers.models import SEES_CALLS, ModelMemory
+from wattvlm.runtimes.transformers.models import ModelMemory
 from wattvlm.runtimes.transformers.pending import PendingCalls
 from wattvlm.runtimes.transformers.reasoning import SeenTokenizers
-from wattvlm.runtimes.transformers.tree import ModuleTree
 from wattvlm.runtimes.transformers.waiting import SuspendedCalls
 from wattvlm.trace import Mark, MarkSink
 
@@ -38,7 +30,7 @@ class Observer:
 
     sink: gets the marks of calls that begin from now on; a call keeps the sink that it began with.
     stream_times: the device's clock for a model on that device, None for one that the host's own clock times.
-    is_open: whether calls are observed. Others may hold on to a wrap (torch.compile binds it): closed, it passes on.
+    is_open: whether calls are observed.
     """
 
     def __init__(self, sink: MarkSink, stream_times: Callable[[str], StreamTimes | None] = cuda_stream_times) -> None:
@@ -53,114 +45,7 @@ class Observer:
         self.tokenizers = SeenTokenizers()
         self._is_compiling: Callable[[], bool] | None = None
 
-    def wrap_generate(self, method: Method, *, is_standard: bool = False) -> Method:
-        """generate of one class. is_standard: transformers' own, whose steps and results are understood."""
-        names = parameter_names(method)
-
-        @functools.wraps(method)
-        def generate(self_: Any, /, *args: Any, **kwargs: Any) -> Any:
-            outer = current_call.get()
-            if outer is not None and not outer.waits:
-                return self._nested_generate(outer, method, is_standard, self_, names, args, kwargs)
-            call = self._begin(self_, names, args, kwargs, outer) if self.is_open else None
-            if call is None:
-                return method(self_, *args, **kwargs)
-            call.ticks_expected = is_standard
-            entered = call.model if call is outer else None
-            token = current_call.set(call)
-            try:
-                result = method(self_, *args, **kwargs)
-            except BaseException as error:
-                current_call.reset(token)
-                self._close(call, error)
-                self._wait_again(call, entered)
-                raise
-            current_call.reset(token)
-            if is_standard:
-                self._generated(call, self_, result, {**dict(zip(names, args)), **kwargs})
-            self._close(call, None)
-            self._wait_again(call, entered)
-            return result
-
-        return generate
-
-    def wrap_entry(self, method: Method) -> Method:
-        """A method that users call to use a model, of a class that is not a framework's; see `entries`."""
-        is_compiling, current = self._ask_torch(), current_call
-
-        def entry(self_: Any, /, *args: Any, **kwargs: Any) -> Any:
-            if is_compiling() or current.get() is not None or not self.is_open:
-                return method(self_, *args, **kwargs)
-            call = self._wait(self_, method, args, kwargs)
-            if call is None:
-                return method(self_, *args, **kwargs)
-            token = current.set(call)
-            try:
-                result = method(self_, *args, **kwargs)
-            except BaseException as error:
-                self._leave(token, None, error)
-                raise
-            self._leave(token, result, None)
-            return result
-
-        wrapped = functools.update_wrapper(among_globals_of(method, entry), method)
-        setattr(wrapped, IS_ENTRY, True)
-        return wrapped
-
-    def wrap_own_generate(self, model: Any, generate: Method) -> Method:
-        """A generate that was set on one instance, already bound to it."""
-
-        def unbound(self_: Any, /, *args: Any, **kwargs: Any) -> Any:
-            return generate(*args, **kwargs)
-
-        follow, known = self.wrap_generate(unbound), ref(model)
-
-        @functools.wraps(generate)
-        def own_generate(*args: Any, **kwargs: Any) -> Any:
-            return follow(known(), *args, **kwargs)
-
-        return own_generate
-
-    def wrap_tick(self, method: Method) -> Method:
-        """The method that generate calls after each forward pass."""
-
-        @functools.wraps(method)
-        def update(self_: Any, /, *args: Any, **kwargs: Any) -> Any:
-            call = current_call.get()
-            if call is not None:
-                try:
-                    if call.ticked() and call.stream is None:
-                        with call.in_one_piece():
-                            write_prompt_counts(call)
-                except Exception as error:
-                    self.fault(call, error)
-            return method(self_, *args, **kwargs)
-
-        return update
-
-    def wrap_call(self, method: Method, is_wanted: Callable[[Any], bool] | None = None) -> Method:
-        """__call__ of a class of models. is_wanted: which of its instances; None is all."""
-        is_compiling = self._ask_torch()
-
-        @functools.wraps(method)
-        def call_model(self_: Any, /, *args: Any, **kwargs: Any) -> Any:
-            if is_compiling():
-                return method(self_, *args, **kwargs)
-            call = current_call.get()
-            if call is None:
-                if not self.is_open or (is_wanted is not None and not is_wanted(self_)):
-                    return method(self_, *args, **kwargs)
-                return self._bare_call(method, self_, args, kwargs)
-            if call.waits and id(self_) in call.known.on_path:
-                return self._bare_call(method, self_, args, kwargs)
-            if call.is_stepping or call.aside:
-                return method(self_, *args, **kwargs)
-            return run_module(call, method, self_, args, kwargs, self.fault)
-
-        setattr(call_model, SEES_CALLS, True)
-        return call_model
-
-    def _begin(
+    def begin(
         self,
         model: Any,
         names: tuple[str, ...],
@@ -215,7 +100,7 @@ class Observer:
             return
         call.unhook()
         call.known = known
-        watch_modules(call, modules, self._is_compiling or self._ask_torch(), self.fault)
+        watch_modules(call, modules, self._is_compiling or self.ask_torch(), self.fault)
 
     def _open(self, model: Any, given: Mapping[str, Any], *, is_bare: bool = False) -> ObservedCall | None:
         call: ObservedCall | None = None
@@ -229,7 +114,7 @@ class Observer:
             call.ids = token_ids(given)
             call.prompts = prompts(given, call.ids)
             call.cached_length = cached_length(given)
-            watch_modules(call, modules, self._is_compiling or self._ask_torch(), self.fault)
+            watch_modules(call, modules, self._is_compiling or self.ask_torch(), self.fault)
             call.start()
         except Exception as error:
             self.fault(call, error)
@@ -238,7 +123,7 @@ class Observer:
             return None
         return call
 
-    def _wait(self, model: Any, method: Method, args: Any, kwargs: Mapping[str, Any]) -> ObservedCall | None:
+    def wait(self, model: Any, method: Method, args: Any, kwargs: Mapping[str, Any]) -> ObservedCall | None:
         """A call for whatever a method of a model will do; nothing is marked before it does something."""
         call: ObservedCall | None = None
         try:
@@ -255,13 +140,13 @@ class Observer:
                 call.start()
             else:
                 call.known, call.given = known, {**call.given, **given}
-            watch_modules(call, modules, self._is_compiling or self._ask_torch(), self.fault)
+            watch_modules(call, modules, self._is_compiling or self.ask_torch(), self.fault)
         except Exception as error:
             self.fault(call, error)
             return None
         return call
 
-    def _wait_again(self, done: ObservedCall, model: Any) -> None:
+    def wait_again(self, done: ObservedCall, model: Any) -> None:
         """A call is over inside an entry of this model, which may do more: that would be the next call."""
         if model is None:
             return
@@ -270,13 +155,13 @@ class Observer:
             known, modules = self._models.recall(model)
             call = ObservedCall(self.sink, model, known, {}, self._stream_times(known.device))
             call.waits, call.before = True, done
-            watch_modules(call, modules, self._is_compiling or self._ask_torch(), self.fault)
+            watch_modules(call, modules, self._is_compiling or self.ask_torch(), self.fault)
             call.start()
             current_call.set(call)
         except Exception as error:
             self.fault(done, error)
 
-    def _leave(self, token: Any, result: Any, error: BaseException | None) -> None:
+    def leave(self, token: Any, result: Any, error: BaseException | None) -> None:
         """An entry has ended: so has the last call in it, unless that has only encoded and may go on."""
         call = current_call.get()
         current_call.reset(token)
@@ -284,7 +169,7 @@ class Observer:
             return
         try:
             if not call.waits:
-                self._close(call, error)
+                self.end(call, error)
             elif self._suspended.put_back(call):
                 return
             elif call.is_announced:
@@ -309,9 +194,30 @@ class Observer:
         if call.stream is not None or error is not None:
             self._pending.add(call)
 
-    def _close(self, call: ObservedCall, error: BaseException | None) -> None:
+    def resume_loop(self, model: Any, given: Mapping[str, Any], outer: ObservedCall | None) -> ObservedCall | None:
+        """The loop written by hand that a forward pass goes on with, if it does."""
+        loop = self._loops.resume(model, given, None if outer is None else outer.has_embedded)
+        if loop is not None:
+            self._pending.withdraw(loop)
+        return loop
+
+    def forward_returned(self, call: ObservedCall, model: Any, result: Any) -> None:
+        """A bare forward pass is over: an encoder's work, or a step of what may be a loop."""
+        try:
+            if call.known.layout.encoder_only and call.vision_marked:
+                self._end_encoding(call, model, result, None)
+            else:
+                self._loops.step_ends(call, model, result, add=self._pending.add)
+        except Exception as error:
+            self.fault(call, error)
+            call.release()
+
+    def end(self, call: ObservedCall, error: BaseException | None) -> None:
+        """A call has returned, or was broken off by `error`, which ends its loop too."""
         now_ns = monotonic_ns()
         try:
+            if error is not None:
+                self._loops.drop(call)
             with call.in_one_piece():
                 call.is_complete = error is None
                 call.end(_ending(error), now_ns)
@@ -321,7 +227,7 @@ class Observer:
             self.fault(call, fault)
             call.release()
 
-    def _generated(self, call: ObservedCall, model: Any, result: Any, given: Mapping[str, Any]) -> None:
+    def generated(self, call: ObservedCall, model: Any, result: Any, given: Mapping[str, Any]) -> None:
         """Remember what transformers' own generate returned, how much of it is prompt, and the id it may begin with."""
         try:
             start = generation_setting(given, model, "bos_token_id")
@@ -330,64 +236,7 @@ class Observer:
         except Exception as error:
             self.fault(call, error)
 
-    def _nested_generate(
-        self,
-        call: ObservedCall,
-        method: Method,
-        is_standard: bool,
-        model: Any,
-        names: tuple[str, ...],
-        args: Any,
-        kwargs: Any,
-    ) -> Any:
-        """A generate inside a generate is the same call, unless another model drafts for it."""
-        aside = bool(call.aside) or _is_aside(call, model, kwargs)
-        call.aside += aside
-        call.ticks_expected = call.ticks_expected or (is_standard and not aside)
-        try:
-            result = method(model, *args, **kwargs)
-        finally:
-            call.aside -= aside
-        if is_standard and not aside:
-            self._generated(call, model, result, {**dict(zip(names, args)), **kwargs})
-        return result
-
-    def _bare_call(self, method: Method, model: Any, args: Any, kwargs: Any) -> Any:
-        outer = current_call.get()
-        loop = self._loops.resume(model, kwargs, None if outer is None else outer.has_embedded)
-        if loop is not None:
-            self._pending.withdraw(loop)
-        names = forward_names(model) if args else ()
-        call = loop or self._begin(model, names, args, kwargs, outer, is_bare=True)
-        if call is None:
-            return method(model, *args, **kwargs)
-        entered = call.model if call is outer else None
-        token = current_call.set(call)
-        forward_starts(call, args, kwargs, self.fault)
-        try:
-            if id(model) == call.known.language_id:
-                result = run_language_model(call, method, model, args, kwargs, self.fault)
-            else:
-                result = method(model, *args, **kwargs)
-        except BaseException as error:
-            current_call.reset(token)
-            self._loops.drop(call)
-            self._close(call, error)
-            self._wait_again(call, entered)
-            raise
-        current_call.reset(token)
-        try:
-            if call.known.layout.encoder_only and call.vision_marked:
-                self._end_encoding(call, model, result, None)
-            else:
-                self._loops.step_ends(call, model, result, add=self._pending.add)
-        except Exception as error:
-            self.fault(call, error)
-            call.release()
-        self._wait_again(call, entered)
-        return result
-
-    def _ask_torch(self) -> Callable[[], bool]:
+    def ask_torch(self) -> Callable[[], bool]:
         """torch's own answer to whether it is compiling; kept, since an import inside each call would cost."""
         from torch.compiler import is_compiling
 
@@ -426,12 +275,3 @@ class Observer:
 
 def _ending(error: BaseException | None) -> str:
     return "returned" if error is None else f"raised {type(error).__name__}"
-
-
-def _is_aside(call: ObservedCall, model: Any, kwargs: Mapping[str, Any]) -> bool:
-    """Whether a nested generate drafts for the call (an assistant model) instead of being part of it."""
-    if getattr(kwargs.get("generation_config"), "is_assistant", False):
-        return True
-    if not call.ticks_expected or model is call.model or call.model is None:
-        return False
-    return not ModuleTree(call.model).paths_of(model)

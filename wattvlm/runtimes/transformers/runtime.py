@@ -19,8 +19,8 @@ from wattvlm.trace import Mark, MarkSink
 
 if TYPE_CHECKING:
     from wattvlm.runtimes.transformers.device_time import StreamTimes
-    from wattvlm.runtimes.transformers.observing import Observer
     from wattvlm.runtimes.transformers.unseen import CompilerWatch
+    from wattvlm.runtimes.transformers.wraps import Wraps
 
 SETTLE_PATIENCE_NS = 1_000_000_000
 
@@ -42,7 +42,7 @@ class TransformersRuntime:
         self._sink: MarkSink | None = None
         self._patches = Patches()
         self._arrivals: Arrivals | None = None
-        self._observer: Observer | None = None
+        self._wraps: Wraps | None = None
         self._watched: list[ref[Any]] = []
         self._is_hidden = False
         self._compiler: CompilerWatch | None = None
@@ -50,8 +50,8 @@ class TransformersRuntime:
     def install(self, sink: MarkSink) -> None:
         with self._lock:
             self._sink = sink
-            if self._observer is not None:
-                self._observer.sink, self._observer.is_open = sink, True
+            if self._wraps is not None:
+                self._wraps.observer.sink, self._wraps.observer.is_open = sink, True
             self._installed += 1
             if self._installed > 1:
                 return
@@ -78,29 +78,29 @@ class TransformersRuntime:
                 self._compiler.stop()
                 self._compiler = None
             self._patches.restore()
-            if self._observer is not None:
-                self._observer.close()
+            if self._wraps is not None:
+                self._wraps.observer.close()
             self._watched.clear()
             self._sink = None
 
     def settle(self) -> None:
-        if self._observer is not None:
-            self._observer.settle(SETTLE_PATIENCE_NS)
+        if self._wraps is not None:
+            self._wraps.observer.settle(SETTLE_PATIENCE_NS)
 
     def watch(self, model: object) -> None:
         """See bare calls of a module whose class is not a transformers model, and a generate set on the instance."""
         self._shielded(self._watch)(model)
 
     def _watch(self, model: Any) -> None:
-        observer = self._followed()
+        wraps = self._followed()
         own_generate = entries_of(model).get("generate")
         if callable(own_generate):
-            self._patches.replace(model, "generate", observer.wrap_own_generate(model, own_generate))
+            self._patches.replace(model, "generate", wraps.own_generate(model, own_generate))
         if not hasattr(model, "_modules") or any(known() is model for known in self._watched):
             return
         self._watched.append(ref(model))
         cls = class_of(model)
-        self._patches.replace(cls, "__call__", observer.wrap_call(cls.__call__, self._is_watched))
+        self._patches.replace(cls, "__call__", wraps.call(cls.__call__, self._is_watched))
 
     def _is_watched(self, model: Any) -> bool:
         return any(known() is model for known in self._watched)
@@ -108,12 +108,12 @@ class TransformersRuntime:
     # What is wrapped where
 
     def _on_torch(self, module: Any) -> None:
-        observer, root = self._followed(), module.Module
-        self._patches.wrap_methods(root, {"generate": observer.wrap_generate})
+        wraps, root = self._followed(), module.Module
+        self._patches.wrap_methods(root, {"generate": wraps.generate})
 
         def wrap_entries(cls: type) -> None:
             for owner, name, method in entries_in(cls, root):
-                wrap = observer.wrap_generate if name == "generate" else observer.wrap_entry
+                wrap = wraps.generate if name == "generate" else wraps.entry
                 self._patches.replace(owner, name, wrap(method))
 
         self._patches.for_each_class(root, self._shielded(wrap_entries))
@@ -122,7 +122,7 @@ class TransformersRuntime:
         from wattvlm.runtimes.transformers.unseen import CompilerWatch, hide_own_frames
 
         optimized = module.OptimizedModule
-        wrapped = self._followed().wrap_call(optimized.__call__, _is_pretrained_inside)
+        wrapped = self._followed().call(optimized.__call__, _is_pretrained_inside)
         self._patches.replace(optimized, "__call__", wrapped)
         if not self._is_hidden:
             hide_own_frames(module.eval_frame.skip_code)
@@ -130,18 +130,18 @@ class TransformersRuntime:
         self._compiler = CompilerWatch(getattr(module, "callback_handler", None), self._patches)
 
     def _on_generation(self, module: Any) -> None:
-        observer, mixin = self._followed(), module.GenerationMixin
-        self._patches.replace(mixin, "generate", observer.wrap_generate(mixin.generate, is_standard=True))
+        wraps, mixin = self._followed(), module.GenerationMixin
+        self._patches.replace(mixin, "generate", wraps.generate(mixin.generate, is_standard=True))
         tick = "_update_model_kwargs_for_generation"
         if hasattr(mixin, tick):  # private: without it, forward passes are counted instead
-            self._patches.replace(mixin, tick, observer.wrap_tick(getattr(mixin, tick)))
+            self._patches.replace(mixin, tick, wraps.tick(getattr(mixin, tick)))
 
     def _on_modeling(self, module: Any) -> None:
         model = module.PreTrainedModel
-        self._patches.replace(model, "__call__", self._followed().wrap_call(model.__call__))
+        self._patches.replace(model, "__call__", self._followed().call(model.__call__))
 
     def _on_processing(self, module: Any) -> None:
-        note = self._shielded(self._followed().tokenizers.note)
+        note = self._shielded(self._followed().observer.tokenizers.note)
         wrap = functools.partial(wrap_processor, sink=self._emit, note=note)
         wrap_template = functools.partial(wrap, does_work=template_does_work)
         self._patches.wrap_methods(module.ProcessorMixin, {"__call__": wrap, "apply_chat_template": wrap_template})
@@ -150,16 +150,18 @@ class TransformersRuntime:
         wrap = functools.partial(wrap_processor, sink=self._emit, note=lambda processor: None)
         self._patches.wrap_methods(module.BaseImageProcessor, {"__call__": wrap, "preprocess": wrap})
 
-    def _followed(self) -> Observer:
-        """The observer, which lasts as long as the runtime: work on a device may end after the block does."""
+    def _followed(self) -> Wraps:
+        """The wraps and their observer; kept for good, since a device may end its work after the block."""
         from wattvlm.runtimes.transformers.observing import Observer
+        from wattvlm.runtimes.transformers.wraps import Wraps
 
-        if self._observer is None:
+        if self._wraps is None:
             times = self._stream_times
             sink = self._sink or self._emit
-            self._observer = Observer(sink) if times is None else Observer(sink, times)
-            self._observer.is_open = True
-        return self._observer
+            observer = Observer(sink) if times is None else Observer(sink, times)
+            observer.is_open = True
+            self._wraps = Wraps(observer)
+        return self._wraps
 
     def _emit(self, /, *marks: Mark) -> None:
         sink = self._sink
