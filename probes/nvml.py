@@ -35,7 +35,7 @@ from wattvlm.sensing import Absence, Channel, Condition, Domain, EnergyReading, 
 from wattvlm.units import J_PER_MILLIJOULE, NS_PER_S, NS_PER_US, W_PER_MILLIWATT
 
 BESIDE_EVERY_NS = NS_PER_S
-"""How often the power beside a counter is read: it adds no joule, and costs as much as the counter when followed."""
+"""How often memory's power is read, and the board's beside a counter where it is not to be followed."""
 
 NEWEST_NS = NS_PER_S
 """How far back the driver's buffer of power samples is read at first."""
@@ -49,7 +49,8 @@ class NvmlProbe:
 
     library: an object with pynvml's functions (default: pynvml itself, of the package nvidia-ml-py).
     environ: where CUDA_VISIBLE_DEVICES and CUDA_DEVICE_ORDER are looked up (default: this process's).
-    follows_power: read the power beside a counter at each of its updates too, as a second view of the same joules.
+    follows_power: read the power beside a counter at each of its updates, as a second view of the same joules; else
+        once a second.
     """
 
     domain: Domain = "gpu"
@@ -60,7 +61,7 @@ class NvmlProbe:
         clock: Clock | None = None,
         environ: Mapping[str, str] | None = None,
         *,
-        follows_power: bool = False,
+        follows_power: bool = True,
     ) -> None:
         self._beside_every_ns = None if follows_power else BESIDE_EVERY_NS
         self._library = library

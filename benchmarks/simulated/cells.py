@@ -37,11 +37,15 @@ RISES_NS: dict[Hardship, int] = {"ramps-2ms": 2 * NS_PER_MS, "ramps-5ms": 5 * NS
 
 @dataclass(frozen=True, slots=True)
 class Sensor:
-    """A virtual sensor as it is; the engine is told its kind, resolution and largest power, and not the rest."""
+    """A virtual sensor as it is; the engine is told its kind, resolution and largest power, and not the rest.
+
+    pair: the names of a counter and of the power field beside it, where it is not one sensor but these two.
+    """
 
     words: str
     behaviour: dict[str, Any] = field(hash=False)
     is_counter: bool = True
+    pair: tuple[str, str] | None = None
 
 
 _TICKS = {"period_ns": 100 * NS_PER_MS, "jitter_ns": 3 * NS_PER_MS, "latency_ns": 150 * NS_PER_US}
@@ -71,6 +75,15 @@ SENSORS = {
     ),
 }
 
+SENSORS |= {
+    f"{counter}+{power}": Sensor(
+        f"{SENSORS[counter].words}, and {SENSORS[power].words}", SENSORS[counter].behaviour, pair=(counter, power)
+    )
+    for counter in ("counter-100ms", "counter-20ms")
+    for power in ("part-25ms", "mean-1s")
+}
+"""Sessions of a pair are those of its counter, with a power field beside it whose gain and offset differ a little."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cell:
@@ -94,10 +107,14 @@ FEW_HARDSHIPS: tuple[Hardship, ...] = ("marks", "slopes", "ramps-2ms")
 
 def all_cells() -> list[Cell]:
     """Every cell, the common conditions first."""
-    cells = [Cell(sensor, prefill_ms, calls) for sensor in SENSORS for calls in CALLS for prefill_ms in PREFILLS_MS]
-    cells += [Cell(sensor, ms, calls, "limit") for sensor in SENSORS for ms in (15, 45, 120) for calls in (1, 20)]
-    cells += [Cell(sensor, ms, 20, "marks") for sensor in SENSORS for ms in (15, 45, 120)]
-    cells += [Cell(name, 45, 20, hardship) for hardship in RISES_NS for name, own in SENSORS.items() if own.is_counter]
+    single = [name for name, own in SENSORS.items() if own.pair is None]
+    cells = [Cell(sensor, prefill_ms, calls) for sensor in single for calls in CALLS for prefill_ms in PREFILLS_MS]
+    cells += [Cell(sensor, ms, calls, "limit") for sensor in single for ms in (15, 45, 120) for calls in (1, 20)]
+    cells += [Cell(sensor, ms, 20, "marks") for sensor in single for ms in (15, 45, 120)]
+    cells += [Cell(name, 45, 20, hardship) for hardship in RISES_NS for name in single if SENSORS[name].is_counter]
+    pairs = [name for name in SENSORS if name not in single]
+    cells += [Cell(pair, ms, 1) for pair in pairs for ms in PREFILLS_MS]
+    cells += [Cell(pair, ms, 1, "limit") for pair in pairs for ms in (15, 45, 120)]
     counters = [name for name, own in SENSORS.items() if own.is_counter]
     cells += [Cell(name, ms, FEW_CALLS) for name in counters for ms in FEW_PREFILLS_MS]
     cells += [

@@ -16,6 +16,9 @@ LARGEST_SKEW_NS = 3 * NS_PER_MS
 GAIN_STD_FRACTION = 0.045
 """What the NVML probe states of a board that was not calibrated."""
 
+GAIN_RATIO_STD, OFFSET_STD_W = 0.02, 2.0
+"""By how much a power field differs from the counter of its board, one sigma."""
+
 SURELY_WITHIN = 3.5
 """The drawn mean power leaves this many sigmas of variation below the limit, which no phase may pass."""
 
@@ -40,6 +43,8 @@ class Session:
 
 def session(cell: Cell, seed: int) -> Session:
     """The session of a cell and a seed: the same one each time, another one for each other seed."""
+    counter, power = SENSORS[cell.sensor].pair or (cell.sensor, "")
+    cell = replace(cell, sensor=counter)
     chance = random.Random(f"{cell.key} {seed}")
     variation = 0.0 if cell.hardship == "limit" else VARIATIONS[seed % len(VARIATIONS)]
     limit_w = NEAR_THE_LIMIT[1] if cell.hardship == "limit" else chance.uniform(500.0, 800.0)
@@ -50,14 +55,26 @@ def session(cell: Cell, seed: int) -> Session:
         noise_w=1.0 if cell.hardship == "noise" else 0.0,
     )  # fmt: skip
     script = _script(cell, chance, limit_w, gain, variation)
-    played = simulate(script, [sensor], chance.randrange(2**31))
+    sensors = [sensor, *([_beside(sensor, power, seed)] if power else [])]
+    played = simulate(script, sensors, chance.randrange(2**31))
     marks = _moved(played.recording.marks, cell, chance)
-    hidden = replace(sensor.channel, update_period_ns=None, window_ns=None)
+    hidden = tuple(replace(each.channel, update_period_ns=None, window_ns=None) for each in sensors)
     truth_j, between_marks_j = (
         sum(call[PREFILL] for call in of_calls["gpu"]) / cell.calls for of_calls in (played.caused_j, played.truth_j)
     )
-    recording = replace(played.recording, channels=(hidden,), marks=marks)
+    recording = replace(played.recording, channels=hidden, marks=marks)
     return Session(recording, truth_j, between_marks_j, gain, limit_w, variation)
+
+
+def _beside(counter: VirtualSensor, power: str, seed: int) -> VirtualSensor:
+    """A power field of the counter's board, with ticks of its own."""
+    chance = random.Random(f"{power} beside {counter.seed} {seed}")
+    return VirtualSensor(
+        "gpu-0/power", **{**SENSORS[power].behaviour, "phase_ns": chance.randrange(100 * NS_PER_MS)},
+        gain=counter.gain * (1.0 + chance.gauss(0.0, GAIN_RATIO_STD)), offset_w=chance.gauss(0.0, OFFSET_STD_W),
+        max_power_w=counter.max_power_w, gain_std_fraction=GAIN_STD_FRACTION, seed=chance.randrange(2**31),
+        contained_in=counter.name, noise_w=counter.noise_w,
+    )  # fmt: skip
 
 
 def _script(cell: Cell, chance: random.Random, limit_w: float, gain: float, variation: float) -> Script:

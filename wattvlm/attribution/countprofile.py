@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import numpy as np
 
@@ -60,7 +61,7 @@ MOST_LINEAR_AGAIN = 2
 
 
 @dataclass(frozen=True, slots=True)
-class _Around:
+class Around:
     """A lag, powers and drifts, and how late boundaries are, around which all is linear."""
 
     lag_s: float
@@ -69,20 +70,20 @@ class _Around:
 
 
 @dataclass(frozen=True, slots=True)
-class _Noise:
-    """The variance of each tick's joules. misses: by how much they misfit less since boundaries are beside some."""
+class Noise:
+    """The variance of each reading. misses: by how much they misfit less since boundaries are beside some."""
 
-    joules2: Floats
+    variance: Floats
     misses: float
 
 
 @dataclass(frozen=True, slots=True)
-class _Cell:
+class Cell:
     """The fit at a lag. noise: of its ticks."""
 
-    around: _Around
+    around: Around
     fit: BoundedFit
-    noise: _Noise
+    noise: Noise
 
     @property
     def spread(self) -> float:
@@ -93,11 +94,24 @@ class _Cell:
         """The misfit, with what unsure ticks misfit less by."""
         return self.fit.misfit + self.spread
 
-    def at(self, unknowns: Floats) -> _Around:
+    def at(self, unknowns: Floats) -> Around:
         """What it would be linear around at unknowns of its fit."""
         size, boundaries = len(self.around.unknown_w), len(self.around.late_s)
         late_s = unknowns[len(unknowns) - boundaries :]
         return replace(self.around, unknown_w=unknowns[:size], late_s=np.asarray(late_s, np.float64))
+
+
+class Problem(Protocol):
+    """What a profile asks of the problem that it is of."""
+
+    @property
+    def columns(self) -> Columns:
+        """The unknown powers."""
+        ...
+
+    def fitted(self, around: Around, noise: Noise | None = None) -> Cell:
+        """The fit around powers and boundaries. noise: as it was found before."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +131,7 @@ class CountProblem:
             return None
         step_s = min(LAG_STEP_S, LAG_STEP_STD * float(np.min(self.columns.boundary_std_s)))
         first, last = round(self.lags_s[0] / step_s), round(self.lags_s[1] / step_s)
-        marked = [self._started(step_s * number) for number in range(first, last + 1)]
+        marked = [self.started(step_s * number) for number in range(first, last + 1)]
         cells = marked
         for _ in range(ROUNDS):
             least = min(cell.cost for cell in cells)
@@ -128,7 +142,7 @@ class CountProblem:
             return None
         threshold = best.cost + max(best.fit.misfit / spare, 1.0) * t_95(spare) ** 2
         fitting = sorted((cell for cell in cells if cell.cost <= threshold), key=lambda cell: cell.cost)
-        return CountProfile(self, tuple(fitting), threshold, self._middle_j(fitting, threshold))
+        return CountProfile(self, tuple(fitting), threshold, self.middle_j(fitting, threshold))
 
     @property
     def _powers(self) -> int:
@@ -138,19 +152,19 @@ class CountProblem:
     def _boundaries(self) -> int:
         return len(self.columns.boundary_std_s)
 
-    def _started(self, lag_s: float) -> _Cell:
+    def started(self, lag_s: float) -> Cell:
         """The fit at a lag, linear around what boundaries where they are marked would give."""
         level_w = float(self.rows.energy_j[-1] / max(self.rows.tick_s[-1] - self.rows.tick_s[0], S_PER_NS))
         even_w = np.concatenate([np.full(self.columns.powers, level_w), np.zeros(self._powers - self.columns.powers)])
-        first = self.fitted(_Around(lag_s, even_w, np.zeros(self._boundaries)))
-        return self.fitted(_Around(lag_s, first.fit.best[: self._powers], np.zeros(self._boundaries)))
+        first = self.fitted(Around(lag_s, even_w, np.zeros(self._boundaries)))
+        return self.fitted(Around(lag_s, first.fit.best[: self._powers], np.zeros(self._boundaries)))
 
-    def fitted(self, around: _Around, noise: _Noise | None = None) -> _Cell:
+    def fitted(self, around: Around, noise: Noise | None = None) -> Cell:
         """The fit at a lag, linear around powers and boundaries. noise: as it was found before."""
-        seen, own = self._seen(around)
+        seen, own = self.seen(around)
         noise = own if noise is None else noise
-        root_j = np.sqrt(noise.joules2)
-        known = self._known(seen.shape[1])
+        root_j = np.sqrt(noise.variance)
+        known = self.known(seen.shape[1])
         bent_j = seen[:, -self._boundaries :] @ around.late_s
         values = np.concatenate([(self.rows.energy_j + bent_j) / root_j, np.zeros(len(known))])
         most_s = 4.0 * self.columns.boundary_std_s
@@ -158,9 +172,9 @@ class CountProblem:
         low = np.concatenate([self.columns.low_w, -ends])
         high = np.concatenate([self.columns.high_w, ends])
         fit = bounded_fit(np.concatenate([seen / root_j[:, None], known]), values, low, high)
-        return _Cell(around, fit, noise)
+        return Cell(around, fit, noise)
 
-    def _known(self, unknowns: int) -> Floats:
+    def known(self, unknowns: int) -> Floats:
         """What is known beside ticks: drifts of short segments, and boundaries, in sigmas."""
         drifts = self.columns.drifts
         known = np.zeros((len(drifts) + self._boundaries, unknowns))
@@ -168,7 +182,7 @@ class CountProblem:
         known[len(drifts) :, -self._boundaries :] = np.eye(self._boundaries) / self.columns.boundary_std_s
         return known
 
-    def _seen(self, around: _Around) -> tuple[Floats, _Noise]:
+    def seen(self, around: Around) -> tuple[Floats, Noise]:
         """(what ticks show of each unknown (R, N), their noise)."""
         columns, tick_s = self.columns, self.rows.tick_s[:, None] - around.lag_s
         half_s = 3**0.5 * columns.boundary_std_s
@@ -186,12 +200,12 @@ class CountProblem:
         seen = np.concatenate([lasted_s @ is_of, self._drifted(around), none, passed * step_w], axis=1)
         seen = seen - seen[0]
         seen[:, self._powers] = 1.0
-        beside_j2 = (half_s**2 * _left_over(side)) @ step_w**2
+        beside_j2 = (half_s**2 * left_over(side)) @ step_w**2
         taken_j2 = self.rows.place_s2 * (np.maximum(share, 0.0) @ power_w**2)
         noise_j2 = np.asarray(beside_j2 + taken_j2 + self.resolution_j**2 / 3 + LEAST_NOISE_J2, np.float64)
-        return seen, _Noise(noise_j2, float(np.sum(beside_j2 / noise_j2)))
+        return seen, Noise(noise_j2, float(np.sum(beside_j2 / noise_j2)))
 
-    def _drifted(self, around: _Around) -> Floats:
+    def _drifted(self, around: Around) -> Floats:
         """What ticks show of the slope of each segment that has one, about its middle."""
         which, late_s = self.columns.sloped, np.concatenate([[0.0], around.late_s, [0.0]])
         start_s = (self.columns.start_s + late_s[:-1])[which]
@@ -200,7 +214,7 @@ class CountProblem:
         inside_s = np.minimum(np.maximum(inside_s, 0.0), np.maximum(2 * half_s, 0.0))
         return np.asarray(inside_s * (inside_s / 2 - half_s) / SLOPE_S, np.float64)
 
-    def _middle_j(self, fitting: Sequence[_Cell], threshold: float) -> Floats:
+    def middle_j(self, fitting: Sequence[Cell], threshold: float) -> Floats:
         """Joules of each segment where powers and lag are usual, or in a solution on the way to it that just fits."""
         usual = [self._usual_fit(cell) for cell in fitting]
         number = min(range(len(usual)), key=lambda each: usual[each][0])
@@ -214,7 +228,7 @@ class CountProblem:
         lasted_s = np.diff(np.append(begun_s, columns.end_s[-1]))
         return np.asarray(middle.unknown_w[columns.owner] * lasted_s, np.float64)
 
-    def _usual_fit(self, cell: _Cell) -> tuple[float, Floats]:
+    def _usual_fit(self, cell: Cell) -> tuple[float, Floats]:
         """(cost, unknowns) of the fit at a lag with what is usual as further readings."""
         usual = np.zeros((len(self.columns.usual), len(cell.fit.best)))
         usual[:, : self._powers] = self.columns.usual
@@ -231,8 +245,8 @@ class CountProfile:
     segment_j: joules of each segment, of the solution in the middle. known: ends of joules that were asked for.
     """
 
-    problem: CountProblem
-    cells: tuple[_Cell, ...]
+    problem: Problem
+    cells: tuple[Cell, ...]
     threshold: float
     segment_j: Floats
     known: dict[bytes, tuple[float, float]] = field(default_factory=dict[bytes, tuple[float, float]])
@@ -261,7 +275,7 @@ class CountProfile:
         columns = self.problem.columns
         return np.asarray(inside_s / np.maximum(columns.end_s - columns.start_s, S_PER_NS), np.float64)
 
-    def _wide(self, inside_s: Floats, around: _Around) -> tuple[Floats, float]:
+    def _wide(self, inside_s: Floats, around: Around) -> tuple[Floats, float]:
         """(joules of each unknown, joules beside these), linear around powers and boundaries."""
         columns = self.problem.columns
         late_s = np.concatenate([[0.0], around.late_s, [0.0]])
@@ -292,7 +306,7 @@ class CountProfile:
         again = [self._again(self.cells[number], wide[number][0], inside_s, sign) for _, number in farthest]
         return max(again) if np.isfinite(max(again)) else farthest[0][0]
 
-    def _again(self, cell: _Cell, weights: Floats, inside_s: Floats, sign: float) -> float:
+    def _again(self, cell: Cell, weights: Floats, inside_s: Floats, sign: float) -> float:
         """The largest sum at a lag, linear around the powers and boundaries that it has there."""
         most_j, room = -np.inf, self.threshold - cell.spread
         for _ in range(MOST_ROUNDS):
@@ -307,7 +321,7 @@ class CountProfile:
         return most_j
 
 
-def _left_over(side: Floats) -> Floats:
+def left_over(side: Floats) -> Floats:
     """What a line through a boundary's place leaves over, a tick `side` half-widths after it: a variance of lengths.
 
     The length before the tick has the mean (1 + side)^2 / 4 and the slope (1 + side) / 2, in half-widths.

@@ -9,7 +9,7 @@ import numpy as np
 
 from wattvlm.attribution.counter import counter_curve
 from wattvlm.attribution.curve import Curve
-from wattvlm.attribution.power import model_curve, power_curve
+from wattvlm.attribution.power import PowerCurve, model_curve, power_curve
 from wattvlm.energy import Provenance
 from wattvlm.recording import Readings, Recording
 from wattvlm.sensing import DOMAINS, Absence, Channel, Domain
@@ -25,11 +25,15 @@ WORTH_SAYING_FRACTION = 0.005
 
 @dataclass(frozen=True, slots=True)
 class DomainCurves:
-    """The curves whose joules add up to a domain's."""
+    """The curves whose joules add up to a domain's.
+
+    beside: powers that a counter among them holds already, which may see its curve a second time.
+    """
 
     domain: Domain
     method: Provenance
     curves: tuple[Curve, ...]
+    beside: tuple[PowerCurve, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +93,13 @@ def _domain(domain: Domain, channels: Sequence[Channel], curves: Mapping[str, Cu
     chosen = _once(measured or present, curves)
     if not chosen:
         return None
+    counters = {channel.name for channel in chosen if channel.method == "counter"}
+    held = (curves[channel.name] for channel in present if channel.contained_in in counters)
     return DomainCurves(
-        domain, "measured" if measured else "modelled", tuple(curves[channel.name] for channel in chosen)
+        domain,
+        "measured" if measured else "modelled",
+        tuple(curves[channel.name] for channel in chosen),
+        tuple(curve for curve in held if isinstance(curve, PowerCurve)),
     )
 
 

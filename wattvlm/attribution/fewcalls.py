@@ -13,12 +13,13 @@ from wattvlm.attribution.countprofile import CountProblem, CountProfile
 from wattvlm.attribution.countrows import count_rows
 from wattvlm.attribution.domains import DomainCurves
 from wattvlm.attribution.evenpowers import Columns, columns_of, seconds_in
+from wattvlm.attribution.jointprofile import Joint, JointProblem
 from wattvlm.attribution.joules import PartJoules, gain_error_j
 from wattvlm.attribution.pooled import DOMAIN_WORDS, FEWEST_CALLS, has_ticks
 from wattvlm.attribution.pooledpower import responses_of, usable_updates
 from wattvlm.attribution.power import PowerCurve
-from wattvlm.attribution.profile import Profile, ProfileProblem
-from wattvlm.attribution.ticks import STALENESS_PERIODS, is_free_running
+from wattvlm.attribution.profile import SURE_STRETCH_S, Profile, ProfileProblem
+from wattvlm.attribution.ticks import STALENESS_PERIODS, Floats, is_free_running
 from wattvlm.attribution.timeline import Timeline, timeline_of
 from wattvlm.attribution.updates import Updates
 from wattvlm.attribution.windows import Stretches
@@ -28,6 +29,9 @@ from wattvlm.units import NS_PER_MS, S_PER_NS, format_ns
 
 FEWEST_ROWS = 8
 """With fewer updates than this nothing is tried; how many more than unknowns are needed is another matter."""
+
+RAREST_S = 0.25
+"""A field beside a counter that is read more rarely than this says next to nothing of it."""
 
 NEAR_S, MOST_FAR = 1.5, 300
 """Updates within this of a boundary are all used, and so many of the others."""
@@ -48,16 +52,58 @@ MOST_SLACK_NS = NS_PER_MS
 
 
 @dataclass(frozen=True, slots=True)
+class _Field:
+    """A power field beside a counter, and what both say together. known: how its response is."""
+
+    name: str
+    joint: Joint
+    known: str
+
+    def words(self, counter: str) -> str:
+        """Whether it was used, for a report."""
+        best = self.joint.best
+        if self.joint.profile is None:
+            return (
+                f"{self.name} {self.joint.why} and is left out: bounds are those of {counter} alone. "
+                "Cure: `wattvlm calibrate` finds what it is"
+            )
+        gain, offset_w = best.differs
+        return (
+            f"{self.name} sees the same powers and narrows them: it shows {100 * gain:+.1f} % and {offset_w:+.1f} W "
+            f"beside {counter}, whose joules these are, and is taken for {best.response.words} ({self.known}), stamped "
+            f"{format_ns(best.field_lag_s / S_PER_NS)} late"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class _Fitted:
-    """One sensor: all solutions that fit its readings."""
+    """One sensor: all solutions that fit its readings, and those of the fields beside it.
+
+    alone: of a counter, those that fit it where profile has those that fit a field too.
+    """
 
     curve: PowerCurve | CounterCurve
     columns: Columns
     profile: Profile | CountProfile
+    alone: CountProfile | None = None
+    fields: tuple[_Field, ...] = ()
+
+    def ends(self, seconds: Floats) -> tuple[float, float]:
+        """The least and the most joules within seconds of each segment: what a field adds widens nothing."""
+        least_j, most_j = self.profile.ends(seconds)
+        if self.alone is not None:
+            low_j, high_j = self.alone.ends(seconds)
+            middle_j = self.profile.middle_j(seconds)
+            least_j, most_j = min(max(least_j, low_j), middle_j), max(min(most_j, high_j), middle_j)
+        return least_j, most_j
 
     @property
     def words(self) -> str:
         """What was taken of it, for a report."""
+        return "; ".join([self._own_words, *(field.words(self.curve.channel.name) for field in self.fields)])
+
+    @property
+    def _own_words(self) -> str:
         channel = self.curve.channel
         lags = " to ".join(dict.fromkeys(format_ns(lag_s / S_PER_NS) for lag_s in self.profile.lags_s))
         if isinstance(self.profile, CountProfile):
@@ -80,7 +126,7 @@ class FewCalls:
         gains_j = {board: np.zeros(1) for board in joules.gains_j}
         for each in self.fitted:
             seconds = seconds_in(each.columns, list(_flat(windows)), each.curve.origin_ns) / divisor
-            least_j, most_j = each.profile.ends(seconds)
+            least_j, most_j = each.ends(seconds)
             own_j = each.profile.middle_j(seconds)
             middle_j, low_j, high_j = middle_j + own_j, low_j + least_j, high_j + most_j
             gain_j = gain_error_j(each.curve.channel, np.array([own_j]), np.array([float(np.sum(seconds))]))
@@ -109,7 +155,8 @@ def few_calls(
         own = _fitted(curve, timeline if isinstance(curve, PowerCurve) else apart, between, recording)
         if own is None:
             return None
-        fitted.append(own)
+        beside = [field for field in found.beside if field.channel.contained_in == curve.channel.name]
+        fitted.append(_joined(own, beside, apart, recording))
     return FewCalls(tuple(fitted), _line(found, fitted))
 
 
@@ -119,6 +166,43 @@ def _fitted(curve: PowerCurve | CounterCurve, timeline: Timeline, between: str, 
         if isinstance(curve, PowerCurve):
             return _read(curve, timeline, between, recording)
         return _counted(curve, timeline, between, recording)
+    except np.linalg.LinAlgError:  # readings so odd that no noise describes them
+        return None
+
+
+def _joined(own: _Fitted, beside: Sequence[PowerCurve], timeline: Timeline, recording: Recording) -> _Fitted:
+    """A counter's solutions with the first of the power fields beside it that shows the same powers.
+
+    Fields that show other ones are told of; those that were read too rarely are no news.
+    """
+    counted, told = own.profile, own
+    if not isinstance(counted, CountProfile) or not isinstance(counted.problem, CountProblem):
+        return own
+    for curve in beside:
+        joint = _joint(curve, counted, counted.problem, timeline, recording)
+        if joint is None:
+            continue
+        known = "known" if curve.channel.window_ns is not None else "found from the readings"
+        told = replace(told, fields=(*told.fields, _Field(curve.channel.name, joint, known)))
+        if joint.profile is not None:
+            return replace(told, profile=joint.profile, alone=counted)
+    return told
+
+
+def _joint(
+    curve: PowerCurve, counted: CountProfile, problem: CountProblem, timeline: Timeline, recording: Recording
+) -> Joint | None:
+    """What a field and a counter say together; None where the field was read too rarely."""
+    updates = usable_updates(curve, timeline, recording.readings[curve.channel.name], FEWEST_ROWS)
+    if updates is None or float(np.median(np.diff(updates.time_s))) > RAREST_S:
+        return None
+    from_middle_s = float(np.ptp(updates.time_s)) / 2
+    if updates.stretch * from_middle_s >= SURE_STRETCH_S:
+        return None
+    is_known, resolution_w = curve.channel.window_ns is not None, curve.channel.resolution_w or 0.0
+    try:
+        joint = JointProblem(problem, _thinned(updates, problem.columns), resolution_w, is_known)
+        return joint.solved(counted, responses_of(curve))
     except np.linalg.LinAlgError:  # readings so odd that no noise describes them
         return None
 

@@ -33,6 +33,11 @@ class Response(Protocol):
         ...
 
     @property
+    def jumps(self) -> tuple[tuple[float, float], ...]:
+        """Ages at which k jumps, and by how much, 1/s."""
+        ...
+
+    @property
     def words(self) -> str:
         """What it is, for a report."""
         ...
@@ -63,6 +68,10 @@ class Boxcar:
     @property
     def mean_age_s(self) -> float:
         return self.window_s / 2
+
+    @property
+    def jumps(self) -> tuple[tuple[float, float], ...]:
+        return (0.0, 1.0 / self.window_s), (self.window_s, 1.0 / self.window_s)
 
     @property
     def words(self) -> str:
@@ -101,6 +110,10 @@ class FirstOrder:
     @property
     def mean_age_s(self) -> float:
         return self.rise_s
+
+    @property
+    def jumps(self) -> tuple[tuple[float, float], ...]:
+        return ((0.0, 1.0 / self.rise_s),)
 
     @property
     def words(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from math import isfinite
@@ -108,10 +108,13 @@ class NodeSensors:
             )
 
 
-def read_every_ns(channel: Channel, interval_ns: int = READ_EVERY_NS) -> int:
-    """How often to read a channel: a counter each interval, a power as often as it has a new value."""
-    if channel.method == "counter":
-        return interval_ns
+def read_every_ns(channel: Channel, interval_ns: int = READ_EVERY_NS, counters: Collection[str] = frozenset()) -> int:
+    """How often to read a channel: a counter each interval, a power as often as it has a new value.
+
+    A power that one of the counters holds already adds no joule, and is read each interval too.
+    """
+    if channel.method == "counter" or channel.contained_in in counters:
+        return max(interval_ns, channel.read_every_ns or 0)
     period_ns = channel.update_period_ns or 2 * _SHORTEST_NS
     own_ns = period_ns if channel.method == "model" else max(period_ns // 2, _SHORTEST_NS)
     return max(min(own_ns, interval_ns), channel.read_every_ns or 0)
@@ -127,6 +130,7 @@ def read_channels(
 ) -> None:
     """Read an open probe's channels until `stop`; where one is lost, the others for a minute more."""
     by_name = {channel.name: channel for channel in channels}
+    counters = {channel.name for channel in channels if channel.method == "counter"}
     due_ns = {name: clock.monotonic_ns() for name in by_name}
     until_ns: int | None = None
     while due_ns and not stop() and (until_ns is None or clock.monotonic_ns() < until_ns):
@@ -147,7 +151,7 @@ def read_channels(
             until_ns = until_ns or clock.monotonic_ns() + int(TRY_AGAIN_S * NS_PER_S)
             continue
         due_ns[channel.name] = max(
-            due_ns[channel.name] + read_every_ns(channel, interval_ns), clock.monotonic_ns()
+            due_ns[channel.name] + read_every_ns(channel, interval_ns, counters), clock.monotonic_ns()
         )  # fmt: skip
 
 

@@ -29,6 +29,9 @@ _LONGEST_SLEEP_NS = 100 * NS_PER_MS
 _LONGEST_PAUSE_NS = NS_PER_S
 _LEAST_PAUSE_NS = 100_000
 
+_AFTER_A_TICK = 1.1
+"""A power that is counted already is read so many periods after its last tick: each value once, jitter allowed for."""
+
 _BUFFER_EVERY_NS = 200 * NS_PER_MS
 _READINGS_OF_A_BUFFER = 3
 _OVERWRITTEN_PERIODS = 3
@@ -148,7 +151,7 @@ def _energy(reading: EnergyReading, unchanged_at_ns: int) -> EnergyReading:
 class PowerPlan:
     """A power: read twice a period (a model ten times a second), once of these where its tick is thought to be.
 
-    Of stamped readings, each is kept once.
+    Of stamped readings, each is kept once; of a power that a counter holds already, each is read once.
 
     Where the driver keeps a buffer, one read gives many: it is read once in two of them.
     """
@@ -159,6 +162,9 @@ class PowerPlan:
         self._every_ns = _MODEL_EVERY_NS if is_model else max(period_ns // 2, _SHORTEST_POWER_NS)
         if channel.read_every_ns is not None:
             self._every_ns = max(self._every_ns, channel.read_every_ns)
+        self._again_after_ns: int | None = None
+        if channel.contained_in is not None and channel.read_every_ns is None:
+            self._again_after_ns = round(_AFTER_A_TICK * period_ns)
         self._name = channel.name
         self._sink = sink
         self._search = None if is_model or 2 * self._every_ns != period_ns else TickSearch(period_ns, now_ns)
@@ -177,6 +183,9 @@ class PowerPlan:
             self._stored_at_ns = newer[-1].time_ns
         if self._search is not None and not is_stamped and len(readings) == 1 and isinstance(readings[0], PowerReading):
             self.due_ns = max(self._search.due_after(end_ns, readings[0].power_w), end_ns + _LEAST_PAUSE_NS)
+            return newer
+        if is_stamped and newer and len(readings) == 1 and self._again_after_ns is not None:
+            self.due_ns = max(newer[0].time_ns + self._again_after_ns, end_ns + self._every_ns // 2)
             return newer
         every_ns = max(self._every_ns, _BUFFER_EVERY_NS) if len(readings) > 1 else self._every_ns
         self.due_ns = max(self.due_ns + every_ns, end_ns + every_ns // 2)
