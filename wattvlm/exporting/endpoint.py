@@ -12,6 +12,7 @@ from wattvlm.errors import WattvlmError
 from wattvlm.exporting.live import LiveEnergies
 
 if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
     from prometheus_client.metrics_core import Metric
 
     from wattvlm.sensing import ProbeSource
@@ -36,26 +37,43 @@ def endpoint(
     taken, or prometheus_client is not installed. A scrape takes some milliseconds of this process: for a program that
     is measured, `wattvlm watch --listen` beside it takes none of its own.
     """
+    registry = empty_registry()
+    with LiveEnergies(probes) as live:
+        registry.register(_Collector(live))
+        with listening(registry, port, host) as found_port:
+            yield found_port
+
+
+def empty_registry() -> CollectorRegistry:
+    """A registry of prometheus_client's; NoEndpoint where that is not installed."""
     if util.find_spec("prometheus_client") is None:
         raise NoEndpoint(
-            "the endpoint for Prometheus is that of prometheus_client, which is not installed. "
+            "metrics are written by prometheus_client, which is not installed; nothing is exported. "
             "Cure: pip install 'wattvlm[prometheus]'"
         )
-    from prometheus_client import CollectorRegistry, start_http_server
+    from prometheus_client import CollectorRegistry
 
-    with LiveEnergies(probes) as live:
-        registry = CollectorRegistry()
-        registry.register(_Collector(live))
-        try:
-            server, thread = start_http_server(port, host, registry)
-        except (OSError, OverflowError) as error:
-            raise NoEndpoint(f"nothing can listen at {host}:{port} ({error}). Cure: another --listen") from error
-        try:
-            yield _port_of(server)
-        finally:
-            server.shutdown()
-            server.server_close()
-            thread.join()
+    return CollectorRegistry()
+
+
+@contextmanager
+def listening(registry: CollectorRegistry, port: int, host: str) -> Generator[int, None, None]:
+    """http://host:port/metrics of a registry while the block is open; gives its port. NoEndpoint where it is taken."""
+    from prometheus_client import start_http_server
+
+    try:
+        server, thread = start_http_server(port, host, registry)
+    except (OSError, OverflowError) as error:
+        raise NoEndpoint(
+            f"nothing can listen at {host}:{port} ({error}), so nothing is exported. Cure: end what listens there "
+            f"(`ss -ltnp 'sport = :{port}'` names it), or another --listen"
+        ) from error
+    try:
+        yield _port_of(server)
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 def _port_of(server: Any) -> int:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
-from importlib import util
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from wattvlm.exporting.endpoint import LOOPBACK, NoEndpoint
+from wattvlm.exporting.endpoint import LOOPBACK, empty_registry, listening
 from wattvlm.node.families import Family
 
 if TYPE_CHECKING:
@@ -24,22 +23,8 @@ def endpoint(told: Told, port: int, host: str = LOOPBACK) -> Generator[int, None
 
     NoEndpoint where the port is taken, or prometheus_client is not installed.
     """
-    registry = registered(told)
-    from prometheus_client import start_http_server
-
-    try:
-        server, thread = start_http_server(port, host, registry)
-    except (OSError, OverflowError) as error:
-        raise NoEndpoint(
-            f"nothing can listen at {host}:{port} ({error}), so nothing is exported. Cure: end what listens there "
-            f"(`ss -ltnp 'sport = :{port}'` names it), or another --listen"
-        ) from error
-    try:
-        yield _port_of(server)
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with listening(registered(told), port, host) as found_port:
+        yield found_port
 
 
 def text(told: Told) -> str:
@@ -52,21 +37,12 @@ def text(told: Told) -> str:
 
 def registered(told: Told) -> CollectorRegistry:
     """A registry of the node's families and of this process's own memory and CPU time."""
-    if util.find_spec("prometheus_client") is None:
-        raise NoEndpoint(
-            "metrics are written by prometheus_client, which is not installed; nothing is exported. "
-            "Cure: pip install 'wattvlm[prometheus]'"
-        )
-    from prometheus_client import CollectorRegistry, ProcessCollector
+    registry = empty_registry()
+    from prometheus_client import ProcessCollector
 
-    registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     registry.register(_Collector(told))
     return registry
-
-
-def _port_of(server: Any) -> int:
-    return int(server.server_port)
 
 
 class _Collector:
