@@ -101,3 +101,14 @@ def test_a_prompt_computed_again_is_told_by_the_engines_preempted_queries():
     assert len(again & lost) >= 0.9 * len(lost)
     inside = [low <= true <= high for (low, high), true in zip([e.interval_j for e in energies], served.shapley_j)]
     assert np.mean(inside) > 0.8
+
+
+def test_a_prompt_whose_pictures_were_not_seen_is_not_counted_as_text():
+    requests = Requests(FULL_AT, 0)
+    came = {"kind": "came", "id": "a", "name": "a", "time_ns": 1_000, "prompt": 40, "images": None, "parent": ""}
+    requests.add({**came, "visual": None})
+    requests.add({**came, "id": "b", "visual": 16})
+    marks = requests.cut(9_000, 9_000).marks
+    counted = {(mark.call_id, mark.name): mark.value for mark in marks if mark.kind == "count"}
+    assert {name for call, name in counted if call == 1}.isdisjoint({"text_input", "visual_input"})
+    assert (counted[2, "text_input"], counted[2, "visual_input"]) == (24, 16)

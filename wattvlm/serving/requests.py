@@ -225,8 +225,9 @@ def _marks(
         return Mark(time_ns, kind, call_id, name, value=value, text=text)
 
     marks = [mark(from_ns, "call_start", "vllm", text=request.name)]
+    is_known = request.prompt is not None and request.visual is not None
     counts = {
-        "text_input": None if request.prompt is None else request.prompt - (request.visual or 0) + before,
+        "text_input": (request.prompt or 0) - (request.visual or 0) + before if is_known else None,
         "visual_input": request.visual, "images": request.images, "cached_input": request.cached,
         "output": given + (before > 0), "decode_steps": max(given - (before == 0), 0), "batch_size": 1,
     }  # fmt: skip
