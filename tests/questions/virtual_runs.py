@@ -10,6 +10,7 @@ from wattvlm.answers import Answer
 from wattvlm.bench import Cell
 from wattvlm.pruning import ways
 from wattvlm.questions import Answered, Asked, Run, Study, pruning
+from wattvlm.questions import _prefixes as prefixes
 from wattvlm.testing import CostModel, Request
 
 PATCH_PX = 28
@@ -32,7 +33,16 @@ def pruned_request(cell: Cell) -> Request:
     return replace(whole, visual=round(whole.visual * fraction))
 
 
-NEEDED_REQUESTS: dict[str, Callable[[Cell], Request]] = {"pruning": pruned_request}
+def cached_request(cell: Cell) -> Request:
+    """Half of the words stand before picture and question; what a way of the study of prefix caches keeps of it."""
+    _, order = prefixes.named(cell)
+    whole = request_of(cell)
+    prompt, common = whole.visual + whole.text, whole.text // 2
+    kept = {prefixes.COLD: 0, prefixes.FIRST: common + whole.visual, prefixes.LAST: common, prefixes.AGAIN: prompt - 1}
+    return replace(whole, cached=kept[order], is_encoded=order in (prefixes.COLD, prefixes.LAST))
+
+
+NEEDED_REQUESTS: dict[str, Callable[[Cell], Request]] = {"pruning": pruned_request, "prefix-cache": cached_request}
 
 
 def marked_answers(right: float, questions: int = 80, seed: int = 0, chance: float = 0.25) -> tuple[Answered, ...]:

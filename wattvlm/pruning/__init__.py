@@ -82,6 +82,14 @@ def trimmed(inputs: Mapping[str, Any], image_token: int, fraction: float) -> dic
     return found
 
 
+def image_token_of(model: Any) -> int:
+    """The id that stands for a visual token in its prompts; DoesNotFit where there is none."""
+    found = getattr(model.config, "image_token_id", None) or getattr(model.config, "image_token_index", None)
+    if not isinstance(found, int):
+        raise DoesNotFit(f"{type(model).__name__} has no place for a picture in its prompts")
+    return found
+
+
 def projector_of(model: Any) -> Any:
     """What stands between encoder and language model and maps (pictures, tokens, width); DoesNotFit where none does."""
     found = getattr(model.model, "multi_modal_projector", None)

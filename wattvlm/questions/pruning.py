@@ -11,7 +11,7 @@ from wattvlm.answers import Answer, AnswerTable, Finding, Heading, Picture, Seri
 from wattvlm.bench import Cell, Design
 from wattvlm.bench.subjects import TransformersSubject, exactly
 from wattvlm.comparison import Expected
-from wattvlm.pruning import DoesNotFit, trimmed, ways
+from wattvlm.pruning import image_token_of, trimmed, ways
 from wattvlm.questions._figures import row_name, run_joules, times
 from wattvlm.questions.asked import Asked, Run, design_lines
 from wattvlm.studies.compare import per_request
@@ -78,19 +78,12 @@ class PrunedSubject:
         elif way_name != WHOLE:
             way = ways()[way_name]
             self._undo, fraction = way.apply(model), way.visual_fraction
-        token = _image_token(model)
+        token = image_token_of(model)
         return lambda: model.generate(**trimmed(inputs(), token, fraction), **options)
 
 
 def _nothing() -> None:
     """No way is there to be undone."""
-
-
-def _image_token(model: Any) -> int:
-    found = getattr(model.config, "image_token_id", None) or getattr(model.config, "image_token_index", None)
-    if not isinstance(found, int):
-        raise DoesNotFit(f"{type(model).__name__} has no place for a picture in its prompts")
-    return found
 
 
 def answer(runs: Sequence[Run], design: Design) -> Answer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import hypot, isfinite
 
 import numpy as np
 
@@ -46,6 +47,19 @@ def saving(before: Expected, after: Expected) -> Expected | None:
     """The part of a run's value that another one saves: 0.45 for 45 % less, below 0 where it takes more."""
     found = quotient(after, before)
     return None if found is None else Expected(1 - found.value, 1 - found.high, 1 - found.low, found.is_bounds)
+
+
+def difference(larger: Expected, smaller: Expected) -> Expected | None:
+    """One run's value less another's, with its 95 % interval; None where an end is not known."""
+    ends = (larger.low, larger.high, smaller.low, smaller.high)
+    if not all(isfinite(end) for end in ends):
+        return None
+    value, is_bounds = larger.value - smaller.value, larger.is_bounds or smaller.is_bounds
+    if is_bounds:
+        return Expected(value, larger.low - smaller.high, larger.high - smaller.low, True)
+    down = hypot(larger.value - larger.low, smaller.high - smaller.value)
+    up = hypot(larger.high - larger.value, smaller.value - smaller.low)
+    return Expected(value, value - down, value + up)
 
 
 def scaled(found: Expected, factor: float) -> Expected:

@@ -17,21 +17,27 @@ from wattvlm.units import NS_PER_MS, NS_PER_S, NS_PER_US
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What one call is asked for: prompts in a batch, and of each its images, its tokens, and its answer's length."""
+    """What one call is asked for: prompts in a batch, and of each its images, its tokens, and its answer's length.
+
+    cached: of the prompt's tokens, those that a prefix cache holds. is_encoded: False where pictures are among them.
+    """
 
     images: int = 1
     visual: int = 576
     text: int = 32
     output: int = 32
     batch_size: int = 1
+    cached: int = 0
+    is_encoded: bool = True
 
     @property
     def tokens(self) -> TokenCounts:
         """The counts of the whole batch."""
         batch = self.batch_size
         return TokenCounts(
-            text_input=batch * self.text, visual_encoded=batch * self.visual, visual_input=batch * self.visual,
-            output=batch * self.output,
+            text_input=batch * self.text, visual_encoded=batch * self.visual * self.is_encoded,
+            visual_input=batch * self.visual, output=batch * self.output,
+            cached_input=batch * self.cached if self.cached else None,
         )  # fmt: skip
 
 
@@ -39,7 +45,8 @@ class Request:
 class CostModel:
     """What calls cost: times of each phase as a sum over what it works on, and its watts.
 
-    encode: of a batch's pictures, per encoded token. prefill: once, per prompt token, and per prompt token squared.
+    encode: of a batch's pictures, per encoded token. prefill: once, per prompt token, and per prompt token
+    squared, of which those of a prefix cache cost none.
     decode: per step, per sequence of the batch in a step, and per token of its context. idle_w: outside of calls;
     between_w: between phases. variation_fraction: one sigma of the powers from call to call.
     """
@@ -67,10 +74,12 @@ class CostModel:
         visual, prompt = batch * request.visual, request.visual + request.text
         steps = request.output - 1
         context = steps * (prompt + request.output / 2)
+        encodes, cached = request.images and request.is_encoded, request.cached
         found = {
-            VISION_ENCODE: (self.encode_ns + self.encode_ns_per_token * visual) if request.images else 0.0,
+            VISION_ENCODE: (self.encode_ns + self.encode_ns_per_token * visual) if encodes else 0.0,
             PREFILL: self.prefill_ns
-            + batch * (self.prefill_ns_per_token * prompt + self.prefill_ns_per_token2 * prompt**2),
+            + batch * self.prefill_ns_per_token * (prompt - cached)
+            + batch * self.prefill_ns_per_token2 * (prompt**2 - cached**2),
             DECODE: steps * (self.decode_ns + self.decode_ns_per_sequence * batch)
             + batch * self.decode_ns_per_context * context,
         }
