@@ -10,7 +10,7 @@ from tests.questions.virtual_runs import answered, cached_request
 from wattvlm import meter
 from wattvlm.answers import Answer
 from wattvlm.bench import Cell
-from wattvlm.questions import Asked, prefix_cache
+from wattvlm.questions import Asked, Run, prefix_cache
 from wattvlm.questions._prefixes import AGAIN, COLD, FIRST, LAST, PrefixSubject, named
 from wattvlm.testing import CostModel
 from wattvlm.testing.sessions import Script
@@ -80,7 +80,7 @@ def test_an_order_that_costs_five_percent_is_found():
 def test_without_a_cold_run_nothing_is_held_against_it():
     study = prefix_cache.design(ASKED)
     cells = [cell for cell in study.cells() if named(cell)[1] == FIRST]
-    runs = [prefix_cache.Run(cell, COSTS.report(cached_request(cell), 5)) for cell in cells]
+    runs = [Run(cell, COSTS.report(cached_request(cell), 5)) for cell in cells]
     assert "was not measured" in prefix_cache.answer(runs, study).findings[0].words
 
 
@@ -99,10 +99,12 @@ def test_the_shipped_model_goes_on_from_what_is_kept_and_says_the_same():
         assert torch.equal(call()[:, -4:], said[order])
     assert torch.equal(said[FIRST], said[COLD])
     assert torch.equal(said[AGAIN], said[COLD])
-    prompt = tokens[COLD].prompt
+    prompt, common = tokens[COLD].prompt, tokens[LAST].cached_input
+    assert prompt is not None
+    assert common is not None
     assert tokens[AGAIN].cached_input == prompt - 1
     assert tokens[FIRST].visual_input == 16
-    assert tokens[FIRST].cached_input == tokens[LAST].cached_input + 16
+    assert tokens[FIRST].cached_input == common + 16
     assert {each.prompt for each in tokens.values()} == {prompt}
     assert not tokens[FIRST].visual_encoded
     assert tokens[LAST].visual_encoded == tokens[COLD].visual_encoded
