@@ -136,6 +136,7 @@ class Shown:
 class Model:
     """A chain, the usual powers (at boundaries), and a weight of each cluster: 1 where it fits, less where not.
 
+    noise: the variance of what is read, in those that are stated of it.
     jitters, shown: what was found of the chain's clusters, by number and unsureness, and by lag too; neither
     hangs on powers or weights.
     """
@@ -143,6 +144,7 @@ class Model:
     chain: Chain
     power_w: Floats
     weights: tuple[Floats, ...]
+    noise: float = 1.0
     jitters: dict[tuple[int, Unsure], Jitter] = field(default_factory=dict[tuple[int, Unsure], Jitter])
     shown: dict[tuple[int, Unsure, float], Shown] = field(default_factory=dict[tuple[int, Unsure, float], Shown])
 
@@ -274,8 +276,9 @@ def _solved(model: Model, number: int, weight: Floats, setting: Setting) -> Solv
     covariance = (effects * variances[:, None, :]) @ np.swapaxes(effects, 1, 2)
     both = clusters.real[:, :, None] * clusters.real[:, None, :]
     bent_j2 = (shown.bent_s2 @ ((left_w - right_w) ** 2)[:, :, None])[:, :, 0]
-    covariance += both * ((clusters.shared_noise + bent_j2[:, 0]) / weight)[:, None, None]
-    noise = np.where(clusters.real, (clusters.own_noise + bent_j2[:, 1:]) / weight[:, None], 1.0)
+    covariance += both * ((model.noise * clusters.shared_noise + bent_j2[:, 0]) / weight)[:, None, None]
+    own_j2 = model.noise * clusters.own_noise + bent_j2[:, 1:]
+    noise = np.where(clusters.real, own_j2 / weight[:, None], 1.0)
     covariance += noise[:, :, None] * np.eye(noise.shape[1])
     factor = np.asarray(np.linalg.cholesky(covariance), np.float64)
     values = (clusters.values * clusters.real)[:, :, None]
@@ -359,7 +362,7 @@ def _parts_of(model: Model, clusters: Clusters, weight: Floats, setting: Setting
         np.asarray(of_boundaries, np.float64),
         np.asarray(clusters.first_row[:, None] == rows, np.float64),
         np.asarray(clusters.last_row[:, None] == rows, np.float64),
-        clusters.shared_noise / weight,
-        last_noise / weight,
+        model.noise * clusters.shared_noise / weight,
+        model.noise * last_noise / weight,
         np.asarray(is_last, np.float64),
     )

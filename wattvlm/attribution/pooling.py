@@ -104,11 +104,11 @@ def _picked(choices: Sequence[Choice], chain: Chain, chance: np.random.Generator
 def _solved(model: Model, found: Search, choices: Sequence[Choice]) -> list[_Drawn]:
     """The settings solved with all clusters; these get their weights at the likeliest of the settings."""
     best = max(choices, key=lambda choice: choice.log_weight)
-    model = Model(model.chain, found.model.power_w, model.weights)
+    model = replace(found.model, chain=model.chain, weights=model.weights, jitters={}, shown={})
     fitted = found.fit(best.lag_s, best.place)
     every = found.with_model(model)
     weights = misfit_weights(model, every.setting(best.lag_s, best.place), fitted.mean)
-    every = found.with_model(Model(model.chain, model.power_w, weights))
+    every = found.with_model(replace(model, weights=weights))
     drawn: list[_Drawn] = []
     sums: dict[tuple[float, tuple[int, int, int]], Sums] = {}
     for choice in choices:

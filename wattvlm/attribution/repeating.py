@@ -39,7 +39,7 @@ MOST_TEMPLATES = 16
 """So many of the calls that ran are repeated in a plan."""
 
 ASSUMED_VARIATION = 0.03
-ASSUMED_IDLE_VARIATION = 0.05
+ASSUMED_IDLE_VARIATION = 0.02
 """One sigma of powers from call to call, inside phases and where nothing runs, where too few calls tell it."""
 
 LASTING_OFFSET_S = 0.1e-3

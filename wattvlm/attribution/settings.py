@@ -23,7 +23,7 @@ from wattvlm.attribution.views import Chain
 VARIATIONS = (0.002, 0.006, 0.012, 0.02, 0.03, 0.045, 0.07, 0.11, 0.17, 0.3)
 """One sigma of powers from call to call, as fractions."""
 
-IDLE_VARIATIONS = (0.01, 0.05, 0.2)
+IDLE_VARIATIONS = (0.002, 0.01, 0.05, 0.2)
 """The same for the time between phases and outside of calls, which varies for reasons of its own."""
 
 SHARP_CHANCE = 0.5
@@ -38,16 +38,21 @@ OFFSETS_S = (1e-6, 1e-6, 0.5e-3, 2e-3)
 RAMPS_S = (1e-6, 0.6e-3, 0.6e-3, 0.6e-3)
 """With each of these, half of how much later power rises than it falls, the same at all boundaries: one sigma."""
 
-OFFSET_CHANCES = (0.5, 0.35, 0.1, 0.05)
+OFFSET_CHANCES = (0.75, 0.2, 0.035, 0.015)
 """How likely each is before anything is read."""
 
 GAP_STDS_FRACTION = (0.02, 0.1, None)
 """One sigma of what time between phases draws beside time between calls, in largest powers; None: it is anything."""
 
-GAP_CHANCES = (0.45, 0.3, 0.25)
+GAP_CHANCES = (0.7, 0.25, 0.05)
 """How likely each is before anything is read."""
 
-FIRST = (3, 1, 0), (5, 1, -1)
+NOISES = (0.76, 0.87, 1.0, 1.3, 1.7, 2.2)
+"""Variances of what is read, in those that are stated of it, from which it begins at 1.
+
+The least is that of a tick anywhere in a bracket of 0.5 ms, with nothing added for stamps and reads."""
+
+FIRST = (3, 2, 0), (5, 2, -1)
 """Where the search may begin, with sharp boundaries or with the most unsure ones: places in the grids."""
 
 LAG_STEP_S = 1e-3
@@ -232,6 +237,7 @@ def _tuned(found: Search) -> tuple[Search, float, Place]:
     lag_s = _best_lag(found, lags[np.abs(lags - lag_s) < 1.5 * LAG_STEP_S], place)
     place = _better_place(found, lag_s, place)
     for _ in range(2):
+        found = _with_noise(found, lag_s, place)
         weights = weights_of(found, lag_s, place)
         same = all(np.allclose(one, two) for one, two in zip(weights, found.model.weights))
         found = found.with_model(replace(found.model, weights=weights)).with_usual_w(lag_s, place)
@@ -241,6 +247,19 @@ def _tuned(found: Search) -> tuple[Search, float, Place]:
             break
         place = _better_place(found, lag_s, place)
     return found, lag_s, place
+
+
+def _with_noise(found: Search, lag_s: float, place: Place) -> Search:
+    """The search with the likeliest noise that is reached step by step from where it is."""
+    for step in (-1, 1):
+        here, most = NOISES.index(found.model.noise), found.log_weight(lag_s, place)
+        while 0 <= here + step < len(NOISES):
+            here += step
+            other = found.with_model(replace(found.model, noise=NOISES[here]))
+            if other.log_weight(lag_s, place) <= most:
+                break
+            found, most = other, other.log_weight(lag_s, place)
+    return found
 
 
 def _begun(found: Search, lags: Floats, place: Place) -> tuple[Search, float, Place]:

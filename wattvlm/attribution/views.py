@@ -32,6 +32,10 @@ LEVEL, HEAD_SLOPE, TAIL_SLOPE = 0, 1, 2
 """What a segment's column stands for: its mean power, or watts that rise from its start, or towards its end."""
 
 
+RAMP_LEFT_S, RAMP_REACH_S = 0.2e-3, 1e-3
+"""One sigma of what is left of a ramp where a step in its place is late by as much, and how far around it reaches."""
+
+
 class View(Protocol):
     """The kernels k of J clusters of up to M rows. Times are seconds since the origin, of segments shifted by a lag."""
 
@@ -79,6 +83,14 @@ class CounterView:
         return np.asarray(
             (square - mean**2 - 2.0 * slope * product + slope**2 / 3) * over_s[:, None, :] ** 2, np.float64
         )
+
+    def ramp_s2(self, time_s: Floats) -> Floats:
+        """What a ramp is more than a step that is late, at times (J, S) and as ticks see it, (J, M + 1, S): variances.
+
+        A rise of first order with tau leaves tau / e at the step that is late by tau, less with the distance.
+        """
+        away_s: Floats = np.abs(self.tick_s[:, :, None] - time_s[:, None, :])
+        return np.asarray((RAMP_LEFT_S * np.exp(-away_s / RAMP_REACH_S)) ** 2, np.float64)
 
     @property
     def _length_s(self) -> Floats:
@@ -203,9 +215,13 @@ class Clusters:
     def bent_s2(self, lag_s: float, blur: Blur | None) -> Floats:
         """Variance of what is not linear in where boundaries lie in a blur, (J, M + 1, S): first tick, then rows."""
         shape = len(self), self.values.shape[1] + 1, self.segments.start_s.shape[1]
-        if blur is None or not isinstance(self.view, CounterView):
+        if not isinstance(self.view, CounterView):
             return np.zeros(shape)
-        return self.view.bent_s2(self.segments.start_s + lag_s, blur.start_s) * (self.segments.before >= 0)[:, None, :]
+        time_s = self.segments.start_s + lag_s
+        found = self.view.ramp_s2(time_s)
+        if blur is not None:
+            found = found + self.view.bent_s2(time_s, blur.start_s)
+        return np.asarray(found * (self.segments.before >= 0)[:, None, :], np.float64)
 
     def seconds(self, lag_s: float) -> Floats:
         """Joules of a watt in each column within the cluster's own time, (J, S)."""
