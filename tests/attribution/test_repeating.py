@@ -90,7 +90,7 @@ def test_calls_in_step_with_the_ticks_are_told_to_pause_at_random():
     report = report_of(0, 20, 10, replace(COUNTER, jitter_ns=0), dither_ns=0, pause_ns=46 * MS, gap_ns=1 * MS)
     assert not report.phase("prefill").energies["gpu"].stands_alone
     with pytest.raises(NotResolved, match="pauses of random length"):
-        report.calls_needed("prefill", relative=0.05)
+        report.calls_needed("prefill", relative=0.1)
 
 
 def test_what_more_calls_would_do_survives_a_file(tmp_path):
