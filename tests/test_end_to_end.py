@@ -96,3 +96,9 @@ def test_the_table_shows_the_measured_joules_and_the_sensor(found: dict[str, Any
     assert "391" in found["table"]
     assert "decode" in found["table"]
     assert "..." not in found["table"]
+
+
+def test_the_power_field_beside_the_counter_is_read_at_its_values_and_adds_no_joule(found: dict[str, Any]) -> None:
+    (use,) = [own for own in found["report"]["channels"] if own["channel"]["name"].endswith("/instant")]
+    assert use["readings"] >= 6
+    assert not use["in_totals"]

@@ -115,6 +115,9 @@ def all_cells() -> list[Cell]:
     pairs = [name for name in SENSORS if name not in single]
     cells += [Cell(pair, ms, 1) for pair in pairs for ms in PREFILLS_MS]
     cells += [Cell(pair, ms, 1, "limit") for pair in pairs for ms in (15, 45, 120)]
+    pooled = [pair for pair in pairs if pair.endswith("part-25ms")]
+    cells += [Cell(pair, ms, calls) for pair in pooled for ms in (15, 45, 120) for calls in (5, 20)]
+    cells += [Cell(pair, 45, 20, hardship) for pair in pooled for hardship in ("marks", *RISES_NS)]
     counters = [name for name, own in SENSORS.items() if own.is_counter]
     cells += [Cell(name, ms, FEW_CALLS) for name in counters for ms in FEW_PREFILLS_MS]
     cells += [

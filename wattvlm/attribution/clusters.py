@@ -189,7 +189,7 @@ def segments_of(timeline: Timeline, spans: Spans, origin_ns: int) -> Segments:
             (spans.right, _HEAD_SLOPES, HEAD_SLOPE), (spans.left, _TAIL_SLOPES, TAIL_SLOPE)
         )
     ]  # fmt: skip
-    return _beside(levels, *slopes)
+    return levels.beside(*slopes)
 
 
 def _slope_column(
@@ -206,24 +206,6 @@ def _slope_column(
         np.zeros(member.shape), np.zeros(member.shape), np.full(member.shape, np.inf), np.zeros(member.shape),
         np.zeros(member.shape),
     )  # fmt: skip
-
-
-def _beside(*parts: Segments) -> Segments:
-    """The columns of all parts in one."""
-    return Segments(
-        np.concatenate([each.start_s for each in parts], axis=1),
-        np.concatenate([each.end_s for each in parts], axis=1),
-        np.concatenate([each.kind for each in parts], axis=1),
-        np.concatenate([each.row for each in parts], axis=1),
-        np.concatenate([each.shape for each in parts], axis=1),
-        np.concatenate([each.before for each in parts], axis=1),
-        np.concatenate([each.offset for each in parts], axis=1),
-        np.concatenate([each.boundary_std_s for each in parts], axis=1),
-        np.concatenate([each.longer_s for each in parts], axis=1),
-        np.concatenate([each.length_s2 for each in parts], axis=1),
-        np.concatenate([each.overlap_s for each in parts], axis=1),
-        np.concatenate([each.overlap_s2 for each in parts], axis=1),
-    )
 
 
 def _clusters(

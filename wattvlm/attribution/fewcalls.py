@@ -18,10 +18,10 @@ from wattvlm.attribution.joules import PartJoules, gain_error_j
 from wattvlm.attribution.pooled import DOMAIN_WORDS, FEWEST_CALLS, has_ticks
 from wattvlm.attribution.pooledpower import responses_of, usable_updates
 from wattvlm.attribution.power import PowerCurve
-from wattvlm.attribution.profile import SURE_STRETCH_S, Profile, ProfileProblem
+from wattvlm.attribution.profile import Profile, ProfileProblem
 from wattvlm.attribution.ticks import STALENESS_PERIODS, Floats, is_free_running
 from wattvlm.attribution.timeline import Timeline, timeline_of
-from wattvlm.attribution.updates import Updates
+from wattvlm.attribution.updates import Updates, is_rare
 from wattvlm.attribution.windows import Stretches
 from wattvlm.recording import Recording
 from wattvlm.sensing import Channel
@@ -29,9 +29,6 @@ from wattvlm.units import NS_PER_MS, S_PER_NS, format_ns
 
 FEWEST_ROWS = 8
 """With fewer updates than this nothing is tried; how many more than unknowns are needed is another matter."""
-
-RAREST_S = 0.25
-"""A field beside a counter that is read more rarely than this says next to nothing of it."""
 
 NEAR_S, MOST_FAR = 1.5, 300
 """Updates within this of a boundary are all used, and so many of the others."""
@@ -194,10 +191,7 @@ def _joint(
 ) -> Joint | None:
     """What a field and a counter say together; None where the field was read too rarely."""
     updates = usable_updates(curve, timeline, recording.readings[curve.channel.name], FEWEST_ROWS)
-    if updates is None or float(np.median(np.diff(updates.time_s))) > RAREST_S:
-        return None
-    from_middle_s = float(np.ptp(updates.time_s)) / 2
-    if updates.stretch * from_middle_s >= SURE_STRETCH_S:
+    if updates is None or is_rare(updates):
         return None
     is_known, resolution_w = curve.channel.window_ns is not None, curve.channel.resolution_w or 0.0
     try:

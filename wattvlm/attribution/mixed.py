@@ -274,7 +274,7 @@ def _solved(model: Model, number: int, weight: Floats, setting: Setting) -> Solv
     effects = np.concatenate([shown.of_segments, at @ jitter.root_s], axis=2)
     variances = np.concatenate([setting.spread_w[own.kind] ** 2, np.ones(at[:, 0].shape)], axis=1) / weight[:, None]
     covariance = (effects * variances[:, None, :]) @ np.swapaxes(effects, 1, 2)
-    both = clusters.real[:, :, None] * clusters.real[:, None, :]
+    both = clusters.counted[:, :, None] * clusters.counted[:, None, :]
     bent_j2 = (shown.bent_s2 @ ((left_w - right_w) ** 2)[:, :, None])[:, :, 0]
     covariance += both * ((model.noise * clusters.shared_noise + bent_j2[:, 0]) / weight)[:, None, None]
     own_j2 = model.noise * clusters.own_noise + bent_j2[:, 1:]
@@ -316,7 +316,7 @@ class _Parts:
         """Of the joules of rows with the values, (J, rows, M)."""
         spread = np.swapaxes(self.of_effects * solved.variances[:, :, None], 1, 2)
         known: Floats = spread @ np.swapaxes(solved.effects, 1, 2)
-        known += (self.first * self.first_j2[:, None])[:, :, None] * clusters.real[:, None, :]
+        known += (self.first * self.first_j2[:, None])[:, :, None] * clusters.counted[:, None, :]
         known += (self.last * self.last_j2[:, None])[:, :, None] * self.is_last[:, None, :]
         return known
 
@@ -352,7 +352,7 @@ def _parts_of(model: Model, clusters: Clusters, weight: Floats, setting: Setting
     right_row = row[:, boundary]
     of_boundaries = (left_row[:, :, None] == rows) * (share * left_w)[:, :, None]
     of_boundaries = of_boundaries - (right_row[:, :, None] == rows) * (share * right_w)[:, :, None]
-    real_rows = np.sum(clusters.real, axis=1)
+    real_rows = np.sum(clusters.counted, axis=1)
     every = np.asarray(np.arange(clusters.real.shape[1]), np.int64)
     is_last = every == real_rows[:, None] - 1
     last_noise = clusters.own_noise[np.arange(len(clusters)), real_rows - 1]

@@ -15,12 +15,15 @@ from wattvlm.attribution.clusters import LARGEST_LAG_S, chain_of
 from wattvlm.attribution.counter import CounterCurve
 from wattvlm.attribution.curve import Curve
 from wattvlm.attribution.domains import DomainCurves
+from wattvlm.attribution.jointpooled import JointPool
 from wattvlm.attribution.joules import gain_error_j
-from wattvlm.attribution.pooledpower import power_draws
+from wattvlm.attribution.pooledpower import FEWEST_ROWS, is_in_step, power_draws, responses_of, usable_updates
 from wattvlm.attribution.pooling import PooledDraws, pooled_draws
 from wattvlm.attribution.power import PowerCurve
 from wattvlm.attribution.ticks import Floats, is_free_running
 from wattvlm.attribution.timeline import PAUSE, Timeline, timeline_of
+from wattvlm.attribution.updates import is_rare
+from wattvlm.attribution.views import Chain
 from wattvlm.attribution.windows import SLACK_SIGMAS, Stretches
 from wattvlm.energy import DRAWS
 from wattvlm.recording import Readings, Recording
@@ -28,6 +31,9 @@ from wattvlm.units import S_PER_NS, format_ns
 
 FEWEST_CALLS = 5
 """Below this many calls with the same phases a mean and a variation cannot both be told; bounds are given."""
+
+MOST_JOINT_CALLS = 100
+"""A power field beside a counter adds little to more calls than these, and takes its time."""
 
 FASTEST_PERIOD_S = 0.010
 MOST_BOUNDARY_STD_NS = LARGEST_LAG_S / S_PER_NS / 2
@@ -129,6 +135,9 @@ def pooled_rows(
         own = _solved(curve, timeline, between, recording, lines)
         if own is None:
             return None
+        beside = [field for field in found.beside if field.channel.contained_in == curve.channel.name]
+        if isinstance(curve, CounterCurve) and beside and len(calls) <= MOST_JOINT_CALLS:
+            own = _joined(curve, own, beside, timeline, between, recording, lines)
         solved.append((curve, own))
     rows = _rows(found, timeline, solved)
     return replace(rows, line="; ".join([rows.line, *lines]))
@@ -177,13 +186,51 @@ def _solved(
     return power.draws
 
 
-def _counted(
-    curve: CounterCurve, timeline: Timeline, readings: Readings, idle: Sequence[int], seed: int
-) -> PooledDraws | None:
+def _joined(
+    curve: CounterCurve,
+    alone: PooledDraws,
+    beside: Sequence[PowerCurve],
+    timeline: Timeline,
+    between: str,
+    recording: Recording,
+    lines: list[str],
+) -> PooledDraws:
+    """A counter's draws with the first of the power fields beside it that shows the same powers; lines tell of both."""
+    readings = recording.readings[curve.channel.name]
+    idle = [timeline.kinds.index(between)] if between in timeline.kinds else []
+    chain = _chain(curve, timeline, readings)
+    for field in beside:
+        own = recording.readings[field.channel.name]
+        updates = usable_updates(field, timeline, own, FEWEST_ROWS)
+        if chain is None or updates is None or is_rare(updates):
+            continue
+        is_known = field.channel.window_ns is not None
+        if not is_known and is_in_step(updates, timeline, curve.origin_ns):
+            continue
+        pool = JointPool(chain, updates, considered_limit_w(curve), idle, _seed(curve.channel.name, readings))
+        try:
+            joint = pool.draws(alone, responses_of(field), is_known)
+        except np.linalg.LinAlgError:  # readings so odd that no covariance describes them
+            continue
+        if joint is None:
+            continue
+        lines.append(joint.words(field.channel.name, curve.channel.name, is_known))
+        if joint.draws is not None:
+            return joint.draws
+    return alone
+
+
+def _chain(curve: CounterCurve, timeline: Timeline, readings: Readings) -> Chain | None:
     stretch = next(piece.stretch for piece in curve.pieces if piece.stretch is not None)
     took_s = float(np.median(readings.took_ns)) * S_PER_NS
     resolution_j, is_fast = curve.channel.resolution_j or 0.0, is_free_running(curve.channel)
-    chain = chain_of(timeline, stretch.ticks, curve.origin_ns, resolution_j, took_s, is_fast)
+    return chain_of(timeline, stretch.ticks, curve.origin_ns, resolution_j, took_s, is_fast)
+
+
+def _counted(
+    curve: CounterCurve, timeline: Timeline, readings: Readings, idle: Sequence[int], seed: int
+) -> PooledDraws | None:
+    chain = _chain(curve, timeline, readings)
     return None if chain is None else pooled_draws(chain, considered_limit_w(curve), idle, seed)
 
 

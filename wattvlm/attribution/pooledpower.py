@@ -98,7 +98,7 @@ def power_draws(
     idle_rows: rows of time in which no phase runs.
     """
     updates = usable_updates(curve, timeline, readings, FEWEST_ROWS)
-    if updates is None or (curve.channel.window_ns is None and _is_in_step(updates, timeline, curve.origin_ns)):
+    if updates is None or (curve.channel.window_ns is None and is_in_step(updates, timeline, curve.origin_ns)):
         return None
     idle = np.isin(np.arange(len(timeline.kinds)), [*idle_rows, *range(timeline.rows, len(timeline.kinds))])
     problem = _Problem(timeline, updates, curve, idle)
@@ -152,7 +152,7 @@ def _covers(updates: Updates, timeline: Timeline, origin_ns: int) -> bool:
     return bool(updates.time_s[0] <= first_s and updates.time_s[-1] >= last_s)
 
 
-def _is_in_step(updates: Updates, timeline: Timeline, origin_ns: int) -> bool:
+def is_in_step(updates: Updates, timeline: Timeline, origin_ns: int) -> bool:
     """True where calls begin at much the same place between two updates: then no reading tells one window from another.
 
     The widest gap between these places is wider than that of as many random ones in all but 1 of 100 sessions.

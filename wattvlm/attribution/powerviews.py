@@ -33,6 +33,10 @@ class PowerView:
     tick_s: Floats
     response: Response
 
+    @property
+    def counted(self) -> int:
+        return int(self.tick_s.shape[1])
+
     def up_to(self, time_s: Floats) -> Floats:
         return 1.0 - self.response.reached(self._age_s(time_s))
 
@@ -45,6 +49,12 @@ class PowerView:
 
     def chosen(self, which: Which) -> PowerView:
         return PowerView(self.tick_s[which], self.response)
+
+    def bent_s2(self, time_s: Floats, over_s: Floats) -> Floats:
+        return np.zeros((len(self.tick_s), self.tick_s.shape[1] + 1, time_s.shape[1]))
+
+    def ramp_s2(self, time_s: Floats) -> Floats:
+        return np.zeros((len(self.tick_s), self.tick_s.shape[1] + 1, time_s.shape[1]))
 
 
 def power_chain(

@@ -22,13 +22,10 @@ from wattvlm.attribution.curve import TWO_SIDED_95
 from wattvlm.attribution.evenpowers import LARGEST_OFF_S, Columns
 from wattvlm.attribution.responses import Response
 from wattvlm.attribution.ticks import Floats
-from wattvlm.attribution.updates import Updates
+from wattvlm.attribution.updates import SURE_STRETCH_S, Updates
 
 LARGEST_LAG_S = 0.008
 """Marks, stamps and windows are off against each other by up to this, and by what ticks may all be off together."""
-
-SURE_STRETCH_S = 20e-6
-"""Where the first and the last tick may be off against each other by less than this, the period is known."""
 
 CELL_S = 0.0005
 """The lag is linear in cells of this width to either side of their middle."""

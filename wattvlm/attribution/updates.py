@@ -21,6 +21,12 @@ from wattvlm.units import S_PER_NS
 UNSURE_FRACTION = 0.1
 """A read within this part of a period of where a tick is thought to be may have come before it."""
 
+RAREST_S = 0.25
+"""A field beside a counter that is read more rarely than this says next to nothing of it."""
+
+SURE_STRETCH_S = 20e-6
+"""Where the first and the last tick may be off against each other by less than this, the period is known."""
+
 NEXT_SHARE, FARTHEST_READS = 0.5, 3
 """Where over half of the changes come one read after another, the reads are the ticks (stamped), or slower than these:
 two reads a tick show one in two reads, at most now and then two in a row. Changes more than three reads apart have a
@@ -49,6 +55,12 @@ class Updates:
         """The updates inside a stretch of time."""
         inside = (self.time_s >= start_s) & (self.time_s <= end_s)
         return replace(self, time_s=self.time_s[inside], std_s=self.std_s[inside], value=self.value[inside])
+
+
+def is_rare(updates: Updates) -> bool:
+    """True where values are too rare, or their period too unsure, for a power field to tell of phases."""
+    rare = float(np.median(np.diff(updates.time_s))) > RAREST_S
+    return rare or updates.stretch * float(np.ptp(updates.time_s)) / 2 >= SURE_STRETCH_S
 
 
 def updates_of(readings: Readings, origin_ns: int, *, is_counter: bool = False) -> Updates | None:

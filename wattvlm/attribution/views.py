@@ -39,6 +39,11 @@ RAMP_LEFT_S, RAMP_REACH_S = 0.2e-3, 1e-3
 class View(Protocol):
     """The kernels k of J clusters of up to M rows. Times are seconds since the origin, of segments shifted by a lag."""
 
+    @property
+    def counted(self) -> int:
+        """How many rows, the first ones, count from the cluster's first reading and share its error."""
+        ...
+
     def up_to(self, time_s: Floats) -> Floats:
         """K: the integral of each row's k up to times (J, S), as (J, M, S); values per watt."""
         ...
@@ -51,6 +56,14 @@ class View(Protocol):
         """The view of some of the clusters."""
         ...
 
+    def bent_s2(self, time_s: Floats, over_s: Floats) -> Floats:
+        """What is not linear in where steps at times (J, S) lie within +- over_s, (J, M + 1, S): first tick, rows."""
+        ...
+
+    def ramp_s2(self, time_s: Floats) -> Floats:
+        """What ramps at times (J, S) are more than steps that are late, (J, M + 1, S): variances at ticks."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class CounterView:
@@ -60,6 +73,10 @@ class CounterView:
     """
 
     tick_s: Floats
+
+    @property
+    def counted(self) -> int:
+        return int(self.tick_s.shape[1]) - 1
 
     def up_to(self, time_s: Floats) -> Floats:
         passed_s = np.maximum(time_s - self.tick_s[:, :1], 0.0)
@@ -167,6 +184,24 @@ class Segments:
         found = (view.up_to(time_s + over_s) - view.up_to(time_s - over_s)) / (2.0 * over_s[:, None, :])
         return np.asarray(found * (self.before >= 0)[:, None, :], np.float64)
 
+    def beside(self, *others: Segments) -> Segments:
+        """The columns of this and of others in one."""
+        parts = self, *others
+        return Segments(
+            np.concatenate([each.start_s for each in parts], axis=1),
+            np.concatenate([each.end_s for each in parts], axis=1),
+            np.concatenate([each.kind for each in parts], axis=1),
+            np.concatenate([each.row for each in parts], axis=1),
+            np.concatenate([each.shape for each in parts], axis=1),
+            np.concatenate([each.before for each in parts], axis=1),
+            np.concatenate([each.offset for each in parts], axis=1),
+            np.concatenate([each.boundary_std_s for each in parts], axis=1),
+            np.concatenate([each.longer_s for each in parts], axis=1),
+            np.concatenate([each.length_s2 for each in parts], axis=1),
+            np.concatenate([each.overlap_s for each in parts], axis=1),
+            np.concatenate([each.overlap_s2 for each in parts], axis=1),
+        )
+
     def chosen(self, which: Which) -> Segments:
         """The segments of some of the clusters."""
         return Segments(
@@ -200,6 +235,11 @@ class Clusters:
     def __len__(self) -> int:
         return len(self.values)
 
+    @property
+    def counted(self) -> NDArray[np.bool_]:
+        """The rows that are readings and share the error of the first, (J, M)."""
+        return np.asarray(self.real & (np.arange(self.real.shape[1]) < self.view.counted), np.bool_)
+
     def weights(self, lag_s: float, blur: Blur | None = None) -> Floats:
         """What each row shows of a watt in each column, (J, M, S), the marks shifted by a lag; 0 for empty rows.
 
@@ -214,9 +254,6 @@ class Clusters:
 
     def bent_s2(self, lag_s: float, blur: Blur | None) -> Floats:
         """Variance of what is not linear in where boundaries lie in a blur, (J, M + 1, S): first tick, then rows."""
-        shape = len(self), self.values.shape[1] + 1, self.segments.start_s.shape[1]
-        if not isinstance(self.view, CounterView):
-            return np.zeros(shape)
         time_s = self.segments.start_s + lag_s
         found = self.view.ramp_s2(time_s)
         if blur is not None:
