@@ -63,10 +63,12 @@ def test_a_mean_of_a_second_says_nothing_of_one_cluster_of_ticks_and_is_no_news(
 
 def test_phases_and_what_is_between_add_up_to_the_call_in_each_draw_with_a_field_too():
     report = analyze(stated(calls_on(FIELD).recording))
-    energies = {part.name: part.energies["gpu"].energy for part in (*report.phases, report.between, report.total)}
-    parts = [own.draws_j for name, own in energies.items() if name != "call"]
-    assert all(own is not None for own in parts)
-    assert np.allclose(np.sum(parts, axis=0), energies["call"].draws_j)
+    rows = [part for part in (*report.phases, report.between, report.total) if part is not None]
+    parts = {part.name: part.energies["gpu"].energy.draws_j for part in rows}
+    drawn = {name: own for name, own in parts.items() if own is not None}
+    assert drawn.keys() == parts.keys()
+    whole_j = drawn.pop("call")
+    assert np.allclose(np.sum(list(drawn.values()), axis=0), whole_j)
 
 
 def test_each_reading_of_a_power_stands_for_itself():

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 from itertools import pairwise
 
+import numpy as np
 import pytest
 
 from tests.sampling.simulated import MS, US, Kept, SimulatedClock, SimulatedCounter, counter, jittered_ticks, read_for
@@ -204,6 +206,20 @@ def test_a_power_is_read_twice_a_period():
     clock = SimulatedClock()
     probe = Scripted(clock, lambda channel, _, now_ns: [PowerReading(channel.name, now_ns, 50 * US, 100.0)])
     assert len(read_for(10, probe, [POWER], clock).powers) == pytest.approx(200, rel=0.02)
+
+
+def test_a_stamped_power_that_a_counter_holds_is_read_once_a_value_and_loses_none():
+    clock = SimulatedClock()
+    first_ns, reads = clock.now_ns - 970 * MS, []
+
+    def newest(channel, _, now_ns):
+        reads.append(now_ns)
+        return [PowerReading(channel.name, now_ns - (now_ns - first_ns) % (100 * MS) - 1, 50 * US, 100.0)]
+
+    beside = replace(POWER, update_period_ns=None, contained_in="gpu-0/board")
+    kept = read_for(10, Scripted(clock, newest), [beside], clock)
+    assert {round(step / MS) for step in np.diff([each.time_ns for each in kept.powers])} == {100}
+    assert len(reads) == pytest.approx(100, rel=0.1)
 
 
 def test_a_model_is_read_ten_times_a_second():

@@ -15,7 +15,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from wattvlm.attribution.jointprofile import GAIN_STD_FRACTION, MOST_SIGMAS, OFFSET_STD_W
+from wattvlm.attribution.jointprofile import GAIN_STD_FRACTION, MOST_SIGMAS, OFFSET_STD_W, STATED_SCALE
 from wattvlm.attribution.jointviews import EXTRA, Field, stacked
 from wattvlm.attribution.mixed import SLOPE_STD_FRACTION, Model
 from wattvlm.attribution.pooledpower import FAR_LESS_LIKELY
@@ -37,6 +37,12 @@ FARTHEST_S, STEP_S = 0.008, 0.002
 
 LONGEST_REACH_S = 0.125
 """Readings that reach further back are in too few clusters."""
+
+SCALE_STD = 0.05
+"""A window that nobody states is near one that is known, or near where the search moved it: one sigma, in parts."""
+
+MOST_MOVED = 0.1
+"""The search moves a window by this part of it at most, each time."""
 
 ROUGH_FRACTION = 0.01
 NOISES_W, JITTERS_S = (0.05, 0.3, 1.0, 3.0, 10.0), (0.00005, 0.0003, 0.001, 0.002)
@@ -127,7 +133,7 @@ class JointPool:
         """The fields that the readings allow, the likeliest first."""
         few = _thinned(self.chain)
         noise_w = ROUGH_FRACTION * self._swing_w
-        scale_std = 1e-6 if is_known else 0.05
+        scale_std = STATED_SCALE if is_known else SCALE_STD
         begun = [
             Field(self.updates.time_s, self.updates.value, response, float(later_s), noise_w=noise_w,
                   whole_s=LONGEST_REACH_S,
@@ -152,7 +158,7 @@ class JointPool:
             )
             for each in nearest
         ]
-        return [each.field for each in _near_the_best(settled, FAR_LESS_LIKELY)[:MOST_RESPONSES]]
+        return _apart([each.field for each in _near_the_best(settled, FAR_LESS_LIKELY)])[:MOST_RESPONSES]
 
     def _refined(self, few: Chain, found: _Found, counted: Search, best: Choice) -> _Found:
         """A field moved to where it fits best."""
@@ -171,9 +177,10 @@ class JointPool:
         unit = SLOPE_STD_FRACTION * self.limit_w
         mean = own.fit(best.lag_s, best.place).mean[few.kinds : few.kinds + EXTRA] / unit * np.array(field.std)
         gain, offset_w, later_s, scale = (float(each) for each in mean)
+        scale = max(min(scale, MOST_MOVED), -MOST_MOVED)
         return replace(
             field, gain=(1.0 + field.gain) * (1.0 + gain) - 1.0, offset_w=field.offset_w + offset_w,
-            later_s=field.later_s + later_s, response=field.response.scaled(1.0 + max(min(scale, 0.1), -0.1)),
+            later_s=field.later_s + later_s, response=field.response.scaled(1.0 + scale),
         )  # fmt: skip
 
     def _tried(self, few: Chain, field: Field, counted: Search, best: Choice) -> _Found:
@@ -217,6 +224,21 @@ def _once_each(found: Sequence[_Found]) -> list[_Found]:
         if known is None or each.log_likelihood > known.log_likelihood:
             best[each.field.response] = each
     return list(best.values())
+
+
+def _apart(fields: Sequence[Field]) -> list[Field]:
+    """The fields whose memory is not that of a likelier one: how long it is stays unknown in each solution."""
+    kept: list[Field] = []
+    for field in fields:
+        own = field.response
+        alike = (
+            other.response
+            for other in kept
+            if isinstance(own, type(other.response)) and abs(own.reach_s / other.response.reach_s - 1.0) < SCALE_STD
+        )
+        if next(alike, None) is None:
+            kept.append(field)
+    return kept
 
 
 def _near_the_best(found: Sequence[_Found], less_likely: float) -> list[_Found]:
