@@ -41,6 +41,9 @@ LONGEST_REACH_S = 0.125
 SCALE_STD = 0.05
 """A window that nobody states is near one that is known, or near where the search moved it: one sigma, in parts."""
 
+SAME_FRACTION, SAME_S = 0.01, 0.05e-3
+"""Fields whose memory and lateness differ by less are one."""
+
 MOST_MOVED = 0.1
 """The search moves a window by this part of it at most, each time."""
 
@@ -192,9 +195,9 @@ class JointPool:
         """The counter's search with the field's rows, at its own powers."""
         chain = stacked(few, field, counted.model.power_w, best.lag_s, self.limit_w)
         more = np.zeros(EXTRA)
-        model = Model(
-            chain, np.concatenate([counted.model.power_w, more]), tuple(np.ones(len(own)) for own in chain.clusters)
-        )
+        power_w = np.concatenate([counted.model.power_w, more])
+        weights = tuple(np.ones(len(own)) for own in chain.clusters)
+        model = replace(counted.model, chain=chain, power_w=power_w, weights=weights, jitters={}, shown={})
         return replace(
             counted, model=model, idle=np.append(counted.idle, more > 0), is_gap=np.append(counted.is_gap, more > 0),
             seen={}, weighed={},
@@ -227,18 +230,19 @@ def _once_each(found: Sequence[_Found]) -> list[_Found]:
 
 
 def _apart(fields: Sequence[Field]) -> list[Field]:
-    """The fields whose memory is not that of a likelier one: how long it is stays unknown in each solution."""
+    """The fields that are not all but the same as a likelier one."""
     kept: list[Field] = []
     for field in fields:
-        own = field.response
-        alike = (
-            other.response
-            for other in kept
-            if isinstance(own, type(other.response)) and abs(own.reach_s / other.response.reach_s - 1.0) < SCALE_STD
-        )
-        if next(alike, None) is None:
+        if not any(_are_alike(field, other) for other in kept):
             kept.append(field)
     return kept
+
+
+def _are_alike(field: Field, other: Field) -> bool:
+    """True for responses of one kind that were moved to the same place."""
+    is_kind = isinstance(field.response, type(other.response))
+    same_reach = abs(field.response.reach_s / other.response.reach_s - 1.0) < SAME_FRACTION
+    return is_kind and same_reach and abs(field.later_s - other.later_s) < SAME_S
 
 
 def _near_the_best(found: Sequence[_Found], less_likely: float) -> list[_Found]:

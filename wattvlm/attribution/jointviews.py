@@ -16,7 +16,17 @@ from wattvlm.attribution.mixed import SLOPE_STD_FRACTION
 from wattvlm.attribution.powerviews import PowerView
 from wattvlm.attribution.responses import Response
 from wattvlm.attribution.ticks import Floats
-from wattvlm.attribution.views import LEVEL, Blur, Chain, Clusters, CounterView, Segments, Which
+from wattvlm.attribution.views import (
+    LEVEL,
+    RAMP_LEFT_S,
+    RAMP_REACH_S,
+    Blur,
+    Chain,
+    Clusters,
+    CounterView,
+    Segments,
+    Which,
+)
 
 EXTRA = 4
 """Unknowns of a field: gain, offset, how late it is, and the scale of its window."""
@@ -55,6 +65,14 @@ class JointView:
             side = np.minimum(np.maximum((age_s - at_s) / half_s, -1.0), 1.0)
             beside += jump**2 * half_s**2 * left_over(side)
         return np.concatenate([self.counter.bent_s2(time_s, over_s), beside], axis=1)
+
+    def ramp_s2(self, time_s: Floats) -> Floats:
+        """As the counter's, and of each row of the field, for both ends of its window."""
+        age_s = self.power.tick_s[:, :, None] - time_s[:, None, :]
+        left = np.zeros(age_s.shape)
+        for at_s, jump in self.power.response.jumps:
+            left += (jump * RAMP_LEFT_S * np.exp(-np.abs(age_s - at_s) / RAMP_REACH_S)) ** 2
+        return np.concatenate([self.counter.ramp_s2(time_s), left], axis=1)
 
 
 @dataclass(frozen=True, slots=True)
