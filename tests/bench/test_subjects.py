@@ -19,7 +19,8 @@ from wattvlm.errors import WattvlmError  # noqa: E402
 
 BILLIONS = {"llava-1.5-7b": 7.063, "llava-1.5-13b": 13.351, "qwen2-vl-2b": 2.209, "qwen2.5-vl-3b": 3.755,
             "internvl3-1b": 0.938, "smolvlm-256m": 0.256, "deepseek-vl-1.3b": 1.975, "qwen3-vl-2b": 2.128,
-            "llava-phi-3b": 3.092, "gemma-3-4b": 4.300}  # fmt: skip
+            "llava-phi-3b": 3.092, "gemma-3-4b": 4.300, "smolvlm-500m": 0.507, "lfm2-vl-450m": 0.451,
+            "qwen3.5-0.8b": 0.853}  # fmt: skip
 
 
 def tiny(name: str) -> dict[str, object]:
@@ -30,6 +31,11 @@ def tiny(name: str) -> dict[str, object]:
              "num_key_value_heads": 2, "vocab_size": max(text["vocab_size"], 1000)}  # fmt: skip
     if "rope_parameters" in text:
         text["rope_parameters"]["mrope_section"] = [2, 3, 3]
+    if "full_attn_idxs" in text:
+        text["full_attn_idxs"] = [1]
+    if text["model_type"] == "qwen3_5_text":
+        text["layer_types"] = ["linear_attention", "full_attention"]
+        text["rope_parameters"]["mrope_section"] = [11, 11, 10]
     small = {"num_hidden_layers": 2, "depth": 2, "hidden_size": 64, "embed_dim": 64, "intermediate_size": 128,
              "num_attention_heads": 4, "num_heads": 4, "out_hidden_size": 64}  # fmt: skip
     vision |= {field: value for field, value in small.items() if field in vision}
@@ -55,6 +61,8 @@ def test_a_configuration_has_its_published_number_of_parameters(name: str):
         ("deepseek-vl-1.3b", 576),
         ("qwen3-vl-2b", 7 * 4),
         ("gemma-3-4b", 256),
+        ("lfm2-vl-450m", 10 * 6),
+        ("qwen3.5-0.8b", 7 * 4),
     ],
 )
 def test_random_weights_answer_with_as_many_tokens_as_the_cell_says(tmp_path: Path, name: str, visual: int):

@@ -69,6 +69,37 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "vision_config": _vit(768, 3072, 12, 12, 512, 16),
         "text_config": _language("llama", 576, 1536, 30, 9, 3, 49_280),
     },
+    "smolvlm-500m": {
+        "model_type": "smolvlm", "scale_factor": 4, "image_token_id": 49_190, "tie_word_embeddings": False,
+        "vision_config": _vit(768, 3072, 12, 12, 512, 16),
+        "text_config": _language("llama", 960, 2560, 32, 15, 5, 49_280),
+    },
+    "lfm2-vl-450m": {
+        "model_type": "lfm2_vl", "downsample_factor": 2, "projector_hidden_size": 2560, "tie_word_embeddings": True,
+        "vision_config": {
+            "model_type": "siglip2_vision_model", "num_patches": 256, "vision_use_head": False,
+            **{key: value for key, value in _vit(768, 3072, 12, 12, 256, 16).items() if key != "image_size"},
+        },
+        "text_config": {
+            **_language("lfm2", 1024, 6656, 16, 16, 8, 65_536), "full_attn_idxs": [2, 5, 8, 10, 12, 14],
+            "tie_word_embeddings": True,
+        },
+    },
+    "qwen3.5-0.8b": {
+        "model_type": "qwen3_5", "tie_word_embeddings": True,
+        "vision_config": {
+            "depth": 12, "hidden_size": 768, "intermediate_size": 3072, "num_heads": 12, "patch_size": 16,
+            "out_hidden_size": 1024,
+        },
+        "text_config": {
+            **_language("qwen3_5_text", 1024, 3584, 24, 8, 2, 248_320), "head_dim": 256, "tie_word_embeddings": True,
+            "linear_num_key_heads": 16, "linear_num_value_heads": 16,
+            "rope_parameters": {
+                "rope_type": "default", "mrope_section": [11, 11, 10], "mrope_interleaved": True, "rope_theta": 1e7,
+                "partial_rotary_factor": 0.25,
+            },
+        },
+    },
     "deepseek-vl-1.3b": {
         "model_type": "deepseek_vl", "tie_word_embeddings": False,
         "vision_config": {"model_type": "siglip_vision_model", **_vit(1024, 4096, 24, 16, 384, 16)},

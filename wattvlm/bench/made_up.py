@@ -18,8 +18,14 @@ ORDINARY_ID = 100
 SQUARES = ("llava", "vipllava", "internvl", "deepseek_vl", "gemma3", "smolvlm", "idefics3")
 """Families whose picture is a square of one size, whatever was asked for."""
 
-NATIVE = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
+NATIVE = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_5")
 """Families that take a picture's own size, in merged patches."""
+
+PACKED = ("lfm2_vl",)
+"""Families that take a picture's own size between two limits, as rows of patches beside the shape of each picture."""
+
+PACKED_TOKENS = (64, 256)
+"""The least and the most visual tokens of a picture that is not cut (Lfm2VlImageProcessor's own limits)."""
 
 BY_PROMPT = ("smolvlm", "idefics3")
 """Families whose pictures come prompt by prompt."""
@@ -41,8 +47,10 @@ def made_up_inputs(model: Any, cell: Cell, seed: int) -> dict[str, Any]:
         pixels: dict[str, Any] = {"pixel_values": torch.rand((*leading, 3, side, side), generator=generator)}
     elif kind in NATIVE:
         pixels, tokens = _native(torch, settings["vision_config"], cell.resolution or (336, 336), pictures, generator)
+    elif kind in PACKED:
+        pixels, tokens = _packed(torch, settings, cell.resolution or (336, 336), pictures, generator)
     else:
-        known = ", ".join((*SQUARES, *NATIVE))
+        known = ", ".join((*SQUARES, *NATIVE, *PACKED))
         raise WattvlmError(
             f"what pictures {kind!r} takes is not known without its processor; random weights go for {known}. Cure: a "
             "folder with the processor's files, measured without --random-weights"
@@ -67,6 +75,21 @@ def _native(
     pixels = torch.rand((pictures * rows * columns, flat), generator=generator)
     grid = torch.tensor([[1, rows, columns]] * pictures)
     return {"pixel_values": pixels, "image_grid_thw": grid}, rows * columns // merge**2
+
+
+def _packed(
+    torch: Any, settings: dict[str, Any], size: tuple[int, int], pictures: int, generator: Any
+) -> tuple[dict[str, Any], int]:
+    """Patches in a row, the shape they had, and a mask without padding; the picture within the limits of its area."""
+    patch, merge = int(settings["vision_config"]["patch_size"]), int(settings["downsample_factor"])
+    area = size[0] * size[1] / (patch * merge) ** 2
+    scale = (min(max(area, PACKED_TOKENS[0]), PACKED_TOKENS[1]) / area) ** 0.5
+    columns, rows = (max(1, round(length * scale / (patch * merge))) * merge for length in size)
+    return {
+        "pixel_values": torch.rand((pictures, rows * columns, 3 * patch**2), generator=generator),
+        "spatial_shapes": torch.tensor([[rows, columns]] * pictures),
+        "pixel_attention_mask": torch.ones((pictures, rows * columns), dtype=torch.long),
+    }, rows * columns // merge**2
 
 
 def _prompt(torch: Any, settings: dict[str, Any], cell: Cell, tokens: int, generator: Any) -> dict[str, Any]:
