@@ -36,3 +36,10 @@ def test_a_model_that_torchao_cannot_take_says_so():
     pytest.importorskip("torchao", reason="int8 weights are torchao's")
     with pytest.raises(WattvlmError, match=r"torchao gives no int8 weights here: .*Cure"):
         quantise(SimpleNamespace(language_model=object()), "int8")
+
+
+def test_a_model_whose_layers_keep_their_weights_is_no_int4_model():
+    pytest.importorskip("torchao", reason="int4 weights are torchao's")
+    language = torch.nn.Sequential(torch.nn.Linear(24, 24), torch.nn.Linear(24, 24))
+    with pytest.raises(WattvlmError, match=r"left 2 of 2 linear layers as they were.*Cure"):
+        quantise(SimpleNamespace(language_model=language), "int4")

@@ -85,6 +85,15 @@ def test_the_picture_has_a_line_for_each_precision_over_the_sizes(answer):
     assert {series.name for series in picture.series} == {"m float32", "m bfloat16", "m int8"}
 
 
+def test_at_one_size_each_precision_has_a_bar_for_each_model():
+    found = answered(precision, Asked(models=("m", "n"), resolutions=((224, 224),), dtypes=("float32", "bfloat16")),
+                     costs, calls=5)  # fmt: skip
+    (picture,) = found.pictures
+    assert set(picture.names) == {"m", "n"}
+    bars = {series.name: [place for place, _ in series.points] for series in picture.series}
+    assert bars == {"float32": [0.0, 1.0], "bfloat16": [0.0, 1.0]}
+
+
 def test_one_precision_alone_says_what_is_missing():
     found = answered(precision, Asked(models=("m",), dtypes=("bfloat16",), resolutions=((224, 224),)),
                      lambda _: CostModel(), calls=5)  # fmt: skip

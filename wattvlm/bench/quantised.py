@@ -24,15 +24,30 @@ def base_dtype(torch: Any, name: str, device: str) -> Any:
 def quantise(model: Any, name: str) -> None:
     """Make the weights of the language model's linear layers whole numbers in place; nothing for any other dtype.
 
-    WattvlmError where torchao is not installed, or has no kernel for it here.
+    WattvlmError where torchao is not installed, has no kernel for it here, or leaves some layers as they were, which it
+    does without a word where their width is not whole groups.
     """
     if name not in CONFIGS:
         return
     try:
         torchao: Any = import_module("torchao.quantization")
         language = getattr(getattr(model, "model", model), "language_model", model)
+        before = _kinds_of_weights(language)
         torchao.quantize_(language, getattr(torchao, CONFIGS[name])())
     except (ImportError, AttributeError, NotImplementedError) as error:
         raise WattvlmError(
             f"torchao gives no {name} weights here: {error}. Cure: pip install torchao, and its kernels for this device"
         ) from error
+    after = _kinds_of_weights(language)
+    kept = [layer for layer, kind in before.items() if after[layer] is kind]
+    if kept:
+        raise WattvlmError(
+            f"torchao left {len(kept)} of {len(before)} linear layers as they were ({kept[0]} first), so that joules "
+            f"would not be of {name} weights. Cure: a model whose widths are whole groups of {name} weights"
+        )
+
+
+def _kinds_of_weights(language: Any) -> dict[str, type]:
+    """The class of each linear layer's weight, by the layer's name; whole numbers have a class of their own."""
+    torch: Any = import_module("torch")
+    return {name: type(each.weight) for name, each in language.named_modules() if isinstance(each, torch.nn.Linear)}

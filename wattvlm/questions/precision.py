@@ -7,6 +7,7 @@ from math import inf
 
 from wattvlm.answers import Answer, AnswerTable, Finding, Heading, Picture, Series, Value
 from wattvlm.bench import Design
+from wattvlm.comparison import Expected
 from wattvlm.questions._figures import joules, part_joules, series_of, times
 from wattvlm.questions.asked import Asked, Run, design_lines
 from wattvlm.studies.expected import expected_of
@@ -96,6 +97,8 @@ def _faster(name: str, highest: Run, run: Run) -> Finding:
 def _picture(runs: Sequence[Run]) -> Picture:
     """A line for each precision over the sizes of the picture."""
     sizes = sorted({run.cell.resolution or (0, 0) for run in runs})
+    if len(sizes) == 1:
+        return _at_one_size(runs)
     series: list[Series] = []
     for name, alike in series_of(runs, "images", "resolution").items():
         places = {sizes.index(run.cell.resolution or (0, 0)): joules(run.report) for run in alike}
@@ -103,6 +106,18 @@ def _picture(runs: Sequence[Run]) -> Picture:
         series.append(Series(name, points))
     names = tuple(f"{width} x {height}" if width else "its own" for width, height in sizes)
     return Picture("Joules of a request by precision", "picture", "J a request", tuple(series), names)
+
+
+def _at_one_size(runs: Sequence[Run]) -> Picture:
+    """Bars of each precision side by side, model after model."""
+    models = list(series_of(runs, "dtype"))
+    by_dtype: dict[str, list[tuple[float, Expected]]] = {}
+    for place, alike in enumerate(series_of(runs, "dtype").values()):
+        for run in sorted(alike, key=_bits):
+            if (found := joules(run.report)) is not None:
+                by_dtype.setdefault(run.cell.dtype, []).append((float(place), found))
+    series = tuple(Series(dtype, tuple(points)) for dtype, points in by_dtype.items())
+    return Picture("Joules of a request by precision", "", "J a request", series, tuple(models))
 
 
 def _table(ordered: Sequence[tuple[str, Run]]) -> AnswerTable:
