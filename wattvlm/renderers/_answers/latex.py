@@ -19,7 +19,13 @@ def render(answer: Answer) -> str:
         if table is answer.tables[0]:
             caption += [_page.finding_line(each) for each in answer.findings]
             caption += [(Span(f"{words}."),) for words in (*answer.design, *answer.limits)]
-        words = " ".join(" ".join(map(text, caption)).split())
+        words = " ".join(_sentence(each) for each in caption)
         body = tabular(_page.table_of(table, answer.is_modelled))
         lines += [r"\begin{table}", r"\centering", rf"\caption{{{words}}}", *body, r"\end{table}"]
     return "\n".join(lines) + "\n"
+
+
+def _sentence(line: Line) -> str:
+    """A line of the caption with the full stop that it needs there."""
+    words = " ".join(text(line).split())
+    return words if words.endswith(".") else f"{words}."
