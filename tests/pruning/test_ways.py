@@ -123,11 +123,3 @@ def test_a_prompt_loses_places_and_with_none_left_its_pictures():
     assert part["attention_mask"].shape == part["input_ids"].shape
     assert part["input_ids"][0, :3].tolist() == [5, 6, 7]
     assert "pixel_values" not in pruning.trimmed(inputs(), IMAGE, 0.0)
-
-
-def test_a_way_without_a_place_in_a_model_says_so():
-    class WithoutProjector:
-        model = object()
-
-    with pytest.raises(pruning.DoesNotFit, match="no projector"):
-        pruning.projector_of(WithoutProjector())

@@ -16,12 +16,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from wattvlm.errors import WattvlmError
 from wattvlm.plugins import own_modules
-
-
-class DoesNotFit(WattvlmError):
-    """A way is not for this model."""
+from wattvlm.pruning._parts import DoesNotFit as DoesNotFit
+from wattvlm.pruning._parts import projector_of as projector_of
+from wattvlm.pruning._parts import projector_or_none
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +34,14 @@ class Way:
     says: str
     visual_fraction: float
     apply: Callable[[Any], Callable[[], None]]
+
+    def prompt_fraction(self, model: Any) -> float:
+        """How many of the prompt's places for visual tokens it leaves, for `trimmed`.
+
+        All of them where the encoder gives what goes into the language model (Qwen2-VL): what is dropped there is
+        dropped before its first layer, and what stays keeps its place in the picture.
+        """
+        return 1.0 if projector_or_none(model) is None else self.visual_fraction
 
 
 def ways() -> dict[str, Way]:
@@ -87,15 +93,4 @@ def image_token_of(model: Any) -> int:
     found = getattr(model.config, "image_token_id", None) or getattr(model.config, "image_token_index", None)
     if not isinstance(found, int):
         raise DoesNotFit(f"{type(model).__name__} has no place for a picture in its prompts")
-    return found
-
-
-def projector_of(model: Any) -> Any:
-    """What stands between encoder and language model and maps (pictures, tokens, width); DoesNotFit where none does."""
-    found = getattr(model.model, "multi_modal_projector", None)
-    if found is None:
-        raise DoesNotFit(
-            f"{type(model).__name__} has no projector of its own between encoder and language model, so that this way "
-            "has no place there. Cure: a LLaVA or InternVL"
-        )
     return found

@@ -11,19 +11,28 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
-from wattvlm.pruning import Way, projector_of
+from wattvlm.pruning import Way, projector_or_none
+from wattvlm.pruning._layers import dropping_by
 
 
 def select(model: Any, fraction: float) -> Callable[[], None]:
-    """Let only covering tokens out of the projector; gives what undoes that."""
+    """Let only covering tokens out of the projector, or into the first layer; gives what undoes that."""
+    projector = projector_or_none(model)
+    if projector is None:
+        return dropping_by(model, {0: partial(_chosen, fraction=fraction)})
 
     def selected(module: Any, args: Any, features: Any) -> Any:
         wanted = round(features.shape[1] * fraction)
         chosen = covering(features, wanted)
         return features.gather(1, chosen.unsqueeze(-1).expand(-1, -1, features.shape[-1]))
 
-    undo: Callable[[], None] = projector_of(model).register_forward_hook(selected).remove
+    undo: Callable[[], None] = projector.register_forward_hook(selected).remove
     return undo
+
+
+def _chosen(layer: Any, hidden: Any, visual: Any, *, fraction: float) -> tuple[Any, Any]:
+    chosen = covering(hidden[:1, visual], max(1, round(len(visual) * fraction)))
+    return visual[chosen[0]], hidden
 
 
 def covering(features: Any, wanted: int) -> Any:

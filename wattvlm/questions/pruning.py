@@ -77,7 +77,7 @@ class PrunedSubject:
             fraction = 0.0
         elif way_name != WHOLE:
             way = ways()[way_name]
-            self._undo, fraction = way.apply(model), way.visual_fraction
+            self._undo, fraction = way.apply(model), way.prompt_fraction(model)
         token = image_token_of(model)
         return lambda: model.generate(**trimmed(inputs(), token, fraction), **options)
 
