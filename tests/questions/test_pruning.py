@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.questions.virtual_runs import pruned_request
+from tests.questions.virtual_runs import marked_answers, pruned_request
 from wattvlm import questions
 from wattvlm.answers import Answer
 from wattvlm.bench import Cell
@@ -86,7 +86,7 @@ def test_the_shipped_model_is_pruned_for_real(tmp_path):
     pytest.importorskip("transformers")
     from wattvlm.bench.subjects import TransformersSubject
 
-    subject = pruning.PrunedSubject(TransformersSubject())
+    subject = pruning.PrunedSubject(pruning.PrunedModels(TransformersSubject()))
     lengths = {}
     for way in ("whole", "mmtok-1of4", "no-picture", "whole"):
         cell = Cell(f"shipped+{way}", output_tokens=2, dtype="float32", device="cpu")
@@ -108,3 +108,37 @@ def test_a_way_that_does_not_fit_is_one_cell_that_failed(tmp_path):
     assert "tokenpacker-1of9" not in " ".join(finding.what for finding in found.findings)
     kept = {str(row[0]): row[2] for row in found.tables[0].rows}
     assert kept["vscan-1of4-1of8"] == 2.0
+
+
+def test_what_a_way_loses_in_accuracy_is_told_and_what_it_keeps_is_not_called_lost():
+    """A way that keeps every answer, one that loses a fifth of them, and no picture, which answers by chance."""
+    design = pruning.design(ASKED)
+    right = {"whole": 0.9, "mmtok-1of4": 0.9, "tokenpacker-1of16": 0.7, "no-picture": 0.25}
+    runs = [
+        Run(cell, COSTS.report(pruned_request(cell), 5, place), marked_answers(right[way], 150, seed=3))
+        for place, cell in enumerate(design.cells()) if (way := pruning.named(cell)[1]) in right
+    ]  # fmt: skip
+    found = pruning.answer(runs, design)
+    verdicts = {way: found.finding(f"m: right answers with {way}").verdict for way in right if way != "whole"}
+    assert verdicts == {
+        "mmtok-1of4": "cannot tell", "tokenpacker-1of16": "does not hold", "no-picture": "does not hold",
+    }  # fmt: skip
+    whole = found.finding("m: right answers, whole").found
+    assert whole is not None
+    assert whole.low < 0.9 < whole.high
+    assert found.tables[0].headings[-1].title == "right"
+
+
+def test_the_shipped_model_answers_its_digits_with_fewer_tokens(tmp_path):
+    pytest.importorskip("transformers")
+    asked = Asked(devices=("cpu",), usual_dtype="float32", most_calls=6, benchmark="shipped", folder=str(tmp_path))
+    subject = pruning.subject(asked)
+    for way in ("whole", "mmtok-1of4"):
+        (cell,) = [cell for cell in pruning.design(asked).cells() if pruning.named(cell)[1] == way]
+        call = subject.call_of(cell, 0)
+        for _ in range(2 + 6):
+            call()
+        answers = questions.kept_answers(tmp_path, cell.name)
+        assert len(answers) == 6
+        if way == "whole":
+            assert sum(answer.score or 0.0 for answer in answers) >= 4

@@ -9,11 +9,11 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from wattvlm.bench import Cell
 from wattvlm.bench.measuring import WARM_UP_CALLS
-from wattvlm.bench.subjects import SHIPPED, TransformersSubject, prompt_of
+from wattvlm.bench.subjects import SHIPPED, prompt_of
 from wattvlm.benchmark_files import Benchmark, Question
 from wattvlm.benchmark_files.marking import chance, score
 from wattvlm.benchmark_files.mmvet import graded
@@ -22,21 +22,37 @@ from wattvlm.questions.asked import Answered, Run
 from wattvlm.scores import joined, read_answers
 
 ENDING = ".answers.jsonl"
+NO_TOKEN = 2**31 - 1
+"""As the token that ends an answer: one that no model writes."""
+
+
+class Models(Protocol):
+    """What loads models: TransformersSubject, or what changes them afterwards."""
+
+    def loaded(self, cell: Cell, seed: int) -> tuple[Any, Any]:
+        """A cell's model and its processor, None where it has none."""
+        ...
 
 
 class BenchmarkSubject:
     """Each call asks the next question of a benchmark, and its answer is kept in the folder.
 
-    The calls to warm up ask the first question, and keep nothing.
+    The calls to warm up ask the first question, and keep nothing. name: of a cell's model. change: what becomes of a
+    model's inputs. is_held: answers are computed to the cell's length, and read up to where the model ended them.
     """
 
     def __init__(
-        self, benchmark: Benchmark, questions: Sequence[Question], folder: Path, models: TransformersSubject
-    ) -> None:
+        self, benchmark: Benchmark, questions: Sequence[Question], folder: Path, models: Models,
+        name: Callable[[Cell], str] = lambda cell: cell.model,
+        change: Callable[[Any, Any], Any] = lambda model, inputs: inputs, is_held: bool = False,
+    ) -> None:  # fmt: skip
         self._benchmark = benchmark
         self._questions = tuple(questions)
         self._folder = folder
         self._models = models
+        self._name = name
+        self._change = change
+        self._is_held = is_held
         self._chance = chance(questions, benchmark.marking)
 
     def call_of(self, cell: Cell, seed: int) -> Callable[[], str]:
@@ -60,11 +76,15 @@ class BenchmarkSubject:
     def _ask(self, model: Any, processor: Any, question: Question, cell: Cell) -> str:
         pictures = [picture.open() for picture in question.frames(cell.images)]
         # The shipped model knows three questions and no other word, so that it is shown the question alone.
-        text = question.text if cell.model == SHIPPED else question.prompt(self._benchmark.asks)
+        text = question.text if self._name(cell) == SHIPPED else question.prompt(self._benchmark.asks)
         asked = prompt_of(processor, len(pictures), text)
         inputs = processor(images=[pictures], text=[asked], return_tensors="pt").to(model.device)
-        output = model.generate(**inputs, max_new_tokens=cell.output_tokens, do_sample=False)
+        inputs = self._change(model, inputs)
+        held: dict[str, Any] = {"eos_token_id": NO_TOKEN} if self._is_held else {}
+        output = model.generate(**inputs, max_new_tokens=cell.output_tokens, do_sample=False, **held)
         written = output[:, inputs["input_ids"].shape[1] :]
+        if self._is_held:
+            written = [_up_to_end(written[0].tolist(), model.generation_config.eos_token_id)]
         return str(processor.batch_decode(written, skip_special_tokens=True)[0]).strip()
 
     def _keep(self, path: Path, question: Question, said: str) -> None:
@@ -75,6 +95,12 @@ class BenchmarkSubject:
         }  # fmt: skip
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+
+
+def _up_to_end(written: list[int], ends: int | Sequence[int] | None) -> list[int]:
+    """What a model wrote before the first token with which it would have ended."""
+    known = [ends] if isinstance(ends, int) else list(ends or ())
+    return written[: min((written.index(end) for end in known if end in written), default=len(written))]
 
 
 def kept_answers(folder: Path, name: str) -> tuple[Answered, ...]:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from itertools import combinations
 from math import inf, sqrt
 from pathlib import Path
@@ -15,12 +12,9 @@ from wattvlm.answers import Answer, AnswerTable, Claim, Finding, Heading, Pictur
 from wattvlm.bench import Design
 from wattvlm.bench.keeping import shortened
 from wattvlm.bench.subjects import TransformersSubject
-from wattvlm.benchmark_files import Benchmark, Question, read
-from wattvlm.benchmark_files.marking import over_passes, whole_groups
-from wattvlm.benchmark_files.mmbench import circular, one_pass
 from wattvlm.comparison import Expected, Score
-from wattvlm.demo.benchmarks import digits_path
 from wattvlm.questions._answers import BenchmarkSubject
+from wattvlm.questions._asking import benchmark_of, digest, marks_of, questions_of
 from wattvlm.questions._figures import run_joules, times
 from wattvlm.questions.asked import Asked, Run, design_lines
 from wattvlm.studies.expected import expected_of
@@ -38,22 +32,22 @@ FRAMES = 8
 
 def design(asked: Asked) -> Design:
     """One cell a model; each call is another question, once each, as many as the calls that are allowed."""
-    benchmark = _benchmark(asked)
-    questions = _questions(asked, benchmark)
+    benchmark = benchmark_of(asked)
+    questions = questions_of(asked, benchmark)
     is_clips = any(each.is_clip for each in questions)
     passes = "CircularEval" if asked.is_circular else "one pass"
     limited = replace(asked, fewest_calls=len(questions), most_calls=len(questions))
     return limited.design(
-        {"benchmark": f"{benchmark.name} ({benchmark.format}, {passes})", "questions": _digest(questions)},
+        {"benchmark": f"{benchmark.name} ({benchmark.format}, {passes})", "questions": digest(questions)},
         images=(FRAMES if is_clips else 1,), output_tokens=(LONGEST_ANSWER,),
     )  # fmt: skip
 
 
 def subject(asked: Asked) -> BenchmarkSubject:
     """The benchmark's questions put to models by transformers."""
-    benchmark = _benchmark(asked)
+    benchmark = benchmark_of(asked)
     models = TransformersSubject(random_weights=asked.random_weights)
-    return BenchmarkSubject(benchmark, _questions(asked, benchmark), Path(asked.folder), models)
+    return BenchmarkSubject(benchmark, questions_of(asked, benchmark), Path(asked.folder), models)
 
 
 def answer(runs: Sequence[Run], design: Design) -> Answer:
@@ -104,7 +98,7 @@ class _Marks:
 def _marks(runs: Sequence[Run]) -> list[_Marks]:
     ordered = sorted(runs, key=lambda run: run.cell.name)
     names = shortened([run.cell.name for run in ordered]) if len(ordered) > 1 else [ordered[0].cell.model]
-    by_run = [_right(run) for run in ordered]
+    by_run = [marks_of(run) for run in ordered]
     common = set[str].intersection(*(set(right) for right, _, _ in by_run))
     found: list[_Marks] = []
     for name, run, (right, chance, first) in zip(names, ordered, by_run):
@@ -114,19 +108,6 @@ def _marks(runs: Sequence[Run]) -> list[_Marks]:
             len(run.answers) / len(groups) if groups else 1.0, sum(each.score is None for each in run.answers),
         ))  # fmt: skip
     return found
-
-
-def _right(run: Run) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
-    """(marks over all passes, chance of that, marks of the first pass) by question, of those wholly marked."""
-    groups = {each.question: each.group for each in run.answers}
-    unmarked = {each.group for each in run.answers if each.score is None}
-    whole = [each for each in run.answers if each.group not in unmarked]
-    right = over_passes({each.question: each.score or 0.0 for each in whole}, groups)
-    chance = over_passes({each.question: each.chance for each in whole if each.chance is not None}, groups)
-    first: dict[str, float] = {}
-    for each in whole:
-        first.setdefault(each.group, each.score or 0.0)
-    return right, chance, first
 
 
 def _only(values: Mapping[str, float], names: set[str]) -> dict[str, float]:
@@ -268,38 +249,3 @@ def _limits(marks: Sequence[_Marks]) -> tuple[str, ...]:
     if any(each.run.answers and each.run.answers[0].chance is None for each in marks):
         found.append("marks come from a judge, whose own joules are not in these; measure it as another run")
     return tuple(found)
-
-
-def _benchmark(asked: Asked) -> Benchmark:
-    """The file's questions, one pass or all."""
-    if not asked.benchmark:
-        found = _read(str(digits_path()), "", 0)
-    else:
-        stamp = Path(asked.benchmark).stat().st_mtime_ns if Path(asked.benchmark).exists() else 0
-        found = _read(asked.benchmark, asked.pictures, stamp)
-    if asked.is_circular and found.marking != "option":
-        raise ValueError(f"--circular turns options, and {found.name} has none")
-    return circular(found) if asked.is_circular else one_pass(found)
-
-
-@lru_cache(maxsize=1)
-def _read(path: str, pictures: str, stamp: int) -> Benchmark:
-    return read(path, pictures or None)
-
-
-def _questions(asked: Asked, benchmark: Benchmark) -> list[Question]:
-    """As many as calls are allowed, drawn once and for all; a question goes with all its passes."""
-    by_group: dict[str, list[Question]] = {}
-    for each in benchmark.questions:
-        by_group.setdefault(each.group or each.id, []).append(each)
-    groups = list(by_group.values())
-    random.Random(0).shuffle(groups)
-    found = whole_groups((each for group in groups for each in group), asked.most_calls)
-    if not found:
-        raise ValueError(f"{asked.most_calls} calls are fewer than one question of {benchmark.name} has passes")
-    return found
-
-
-def _digest(questions: Sequence[Question]) -> str:
-    """Tells whether another run asked the same questions."""
-    return hashlib.sha256("\n".join(sorted(each.id for each in questions)).encode()).hexdigest()[:12]

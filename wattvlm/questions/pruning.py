@@ -1,18 +1,23 @@
-"""Study: what ways to compute fewer visual tokens save, in time and in joules, and what they could save at most."""
+"""Study: what ways to compute fewer visual tokens save in time and in joules, could save at most, and lose."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import inf
-from typing import Any
+from pathlib import Path
 
 from wattvlm.answers import Answer, AnswerTable, Finding, Heading, Picture, Series, Value
 from wattvlm.bench import Cell, Design
-from wattvlm.bench.subjects import TransformersSubject, exactly
+from wattvlm.bench.running import Subject
+from wattvlm.bench.subjects import TransformersSubject
 from wattvlm.comparison import Expected
-from wattvlm.pruning import image_token_of, trimmed, ways
+from wattvlm.pruning import ways
+from wattvlm.questions._answers import BenchmarkSubject
+from wattvlm.questions._asking import benchmark_of, digest, questions_of
 from wattvlm.questions._figures import row_name, run_joules, times
+from wattvlm.questions._kept import right_answers, score_of
+from wattvlm.questions._pruned import BETWEEN, NO_PICTURE, WHOLE, PrunedModels, PrunedSubject, named
 from wattvlm.questions.asked import Asked, Run, design_lines
 from wattvlm.studies.compare import per_request
 from wattvlm.studies.expected import expected_of
@@ -22,14 +27,9 @@ from wattvlm.units import BYTES_PER_GB
 NAME = "pruning"
 QUESTION = "What does computing fewer visual tokens save, in time and in joules, and how much could it save?"
 
-WHOLE = "whole"
-"""The model as it is."""
-
-NO_PICTURE = "no-picture"
-"""The same text without any picture: what no way can go below."""
-
 OUTPUT_TOKENS = 16
-BETWEEN = "+"
+ANSWER_TOKENS = 8
+"""To a benchmark's question: enough for an option or a word."""
 CEILING_PUBLISHED = (
     "at most 10 % with a fixed number of visual tokens, at most 28 % for Qwen2.5-VL-3B at 448 x 448 (arXiv 2607.09520)"
 )
@@ -41,49 +41,28 @@ PUBLISHED = {
 
 
 def design(asked: Asked) -> Design:
-    """Each model whole, with each way, and without a picture."""
+    """Each model whole, with each way, and without a picture; on a benchmark's questions where one is given."""
     names = (WHOLE, *ways(), NO_PICTURE)
-    models = tuple(f"{model}{BETWEEN}{name}" for model in asked.models for name in names)
-    return replace(asked, models=models).design(output_tokens=(OUTPUT_TOKENS,))
+    asked = replace(asked, models=tuple(f"{model}{BETWEEN}{name}" for model in asked.models for name in names))
+    if not asked.benchmark:
+        return asked.design(output_tokens=(OUTPUT_TOKENS,))
+    benchmark = benchmark_of(asked)
+    questions = questions_of(asked, benchmark)
+    limited = replace(asked, fewest_calls=len(questions), most_calls=len(questions))
+    settings = {"benchmark": f"{benchmark.name} ({benchmark.format})", "questions": digest(questions)}
+    return limited.design(settings, output_tokens=(ANSWER_TOKENS,))
 
 
-def subject(asked: Asked) -> PrunedSubject:
+def subject(asked: Asked) -> Subject:
     """Models by transformers, changed by the way that a cell's model names."""
-    return PrunedSubject(TransformersSubject(random_weights=asked.random_weights))
-
-
-def named(cell: Cell) -> tuple[str, str]:
-    """(the model, the way) of a cell."""
-    model, _, way = cell.model.rpartition(BETWEEN)
-    return model, way
-
-
-class PrunedSubject:
-    """One model at a time, with one way at a time."""
-
-    def __init__(self, models: TransformersSubject) -> None:
-        self._models = models
-        self._undo: Callable[[], None] = _nothing
-
-    def call_of(self, cell: Cell, seed: int) -> Callable[[], Any]:
-        """A call of the model with the cell's way; DoesNotFit where the way has no place in it."""
-        name, way_name = named(cell)
-        bare = replace(cell, model=name)
-        self._undo()
-        self._undo = _nothing
-        model, _ = self._models.loaded(bare, seed)
-        inputs, options, fraction = self._models.inputs_of(bare, seed), exactly(cell.output_tokens), 1.0
-        if way_name == NO_PICTURE:
-            fraction = 0.0
-        elif way_name != WHOLE:
-            way = ways()[way_name]
-            self._undo, fraction = way.apply(model), way.prompt_fraction(model)
-        token = image_token_of(model)
-        return lambda: model.generate(**trimmed(inputs(), token, fraction), **options)
-
-
-def _nothing() -> None:
-    """No way is there to be undone."""
+    models = PrunedModels(TransformersSubject(random_weights=asked.random_weights))
+    if not asked.benchmark:
+        return PrunedSubject(models)
+    benchmark = benchmark_of(asked)
+    return BenchmarkSubject(
+        benchmark, questions_of(asked, benchmark), Path(asked.folder), models, lambda cell: named(cell)[0],
+        models.trimmed, is_held=True,
+    )  # fmt: skip
 
 
 def answer(runs: Sequence[Run], design: Design) -> Answer:
@@ -97,16 +76,24 @@ def answer(runs: Sequence[Run], design: Design) -> Answer:
     picture = Picture("Joules of a request by way", "", "J a request", _series(models, names), names)
     return Answer(
         NAME, QUESTION,
-        design_lines(design, runs, "the prompt's text, the picture and the answer's length; weights are the same"),
+        design_lines(design, runs, _equal(design)),
         tuple(findings), (_table(models, names),), (picture,),
         (
-            "ways are small re-creations that are not trained: what they save is told, and not what they lose in "
-            "accuracy",
+            "ways are small re-creations that are not trained: what they lose in accuracy is more than a trained one "
+            "loses, and is told where a benchmark's questions are asked (--questions)",
             "what choosing tokens itself takes is in the joules; an implementation with other kernels takes another",
             f"answers have {_lengths(runs)} tokens: the longer an answer, the less any way saves of a request",
         ),
         any(run.is_modelled for run in runs), any(run.report.virtual for run in runs),
     )  # fmt: skip
+
+
+def _equal(design: Design) -> str:
+    """What is held equal, in words."""
+    benchmark = design.versions.get("benchmark")
+    if benchmark is None:
+        return "the prompt's text, the picture and the answer's length; weights are the same"
+    return f"the questions of {benchmark}, each asked once in one order; the answer's length, read up to its end"
 
 
 def _lengths(runs: Sequence[Run]) -> str:
@@ -124,7 +111,7 @@ def _findings(model: str, by_way: Mapping[str, Run]) -> list[Finding]:
             found += _of_way(label, way, whole, by_way[way])
     if NO_PICTURE in by_way:
         found += _ceiling(label, whole, by_way[NO_PICTURE])
-    return found
+    return found + right_answers(label, whole, {way: run for way, run in by_way.items() if way != WHOLE})
 
 
 def _of_way(label: str, way: str, whole: Run, run: Run) -> list[Finding]:
@@ -189,14 +176,16 @@ def _series(models: Mapping[str, Mapping[str, Run]], names: Sequence[str]) -> tu
 
 
 def _table(models: Mapping[str, Mapping[str, Run]], names: Sequence[str]) -> AnswerTable:
+    is_marked = any(run.answers for by_way in models.values() for run in by_way.values())
     headings = (
         Heading("visual tokens"), Heading("kept"), Heading("a request", "J"), Heading("an image", "J"),
         Heading("saved", "%"), Heading("TTFT", "s"), Heading("a request", "s"), Heading("times as fast"),
-        Heading("peak GB"),
+        Heading("peak GB"), *([Heading("right", "%")] if is_marked else []),
     )  # fmt: skip
     alone = len(models) == 1
     rows = [
-        (way if alone else f"{row_name(Cell(model))} {way}", *_row(by_way[way], by_way.get(WHOLE)))
+        (way if alone else f"{row_name(Cell(model))} {way}", *_row(by_way[way], by_way.get(WHOLE)),
+         *([score_of(by_way[way])] if is_marked else []))
         for model, by_way in models.items() for way in names if way in by_way
     ]  # fmt: skip
     return AnswerTable("Ways and what they save", "way" if alone else "model and way", headings, tuple(rows))
