@@ -3,7 +3,7 @@
     python examples/pruning/each_way.py              # the model that ships with wattvlm
     python examples/pruning/each_way.py MODEL        # a folder, or a hub id that is on this machine
 
-A way of your own is a function that changes a model and returns what undoes that; `wattvlm.pruning.Way` gives it a name.
+A way of your own is a function that changes a model and returns what undoes it; `wattvlm.pruning.Way` gives it a name.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ def measured(model: Any, inputs: dict[str, Any]) -> str:
             model.generate(**inputs, **EXACTLY)
     tokens = m.report.tokens
     kept = tokens.visual_input if tokens.visual_kept is None else tokens.visual_kept
-    return f"{(tokens.visual_input or 0) // CALLS:4} visual tokens, {(kept or 0) // CALLS:4} to the end, {energy(m.report)}"
+    counts = f"{(tokens.visual_input or 0) // CALLS:4} visual tokens, {(kept or 0) // CALLS:4} to the end"
+    return f"{counts}, {energy(m.report)}"
 
 
 def energy(report: wattvlm.Report) -> str:
