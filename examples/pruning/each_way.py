@@ -17,6 +17,7 @@ import wattvlm
 from wattvlm import pruning
 from wattvlm.demo import model_path
 from wattvlm.demo.questions import QUESTIONS, held_out, prompt
+from wattvlm.errors import NotResolved
 
 CALLS = 3
 EXACTLY: dict[str, Any] = {"min_new_tokens": 8, "max_new_tokens": 8, "do_sample": False}
@@ -53,7 +54,7 @@ def measured(model: Any, inputs: dict[str, Any]) -> str:
 def energy(report: wattvlm.Report) -> str:
     try:
         return f"{report.per('request')} a request"
-    except wattvlm.NotResolved as error:
+    except NotResolved as error:
         return str(error)
 
 

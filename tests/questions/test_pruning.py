@@ -12,6 +12,7 @@ from wattvlm.answers import Answer
 from wattvlm.bench import Cell
 from wattvlm.pruning import DoesNotFit
 from wattvlm.questions import Asked, Run, pruning
+from wattvlm.questions._pruned import PrunedModels, PrunedSubject
 from wattvlm.testing import CostModel
 from wattvlm.units import NS_PER_MS
 
@@ -86,7 +87,7 @@ def test_the_shipped_model_is_pruned_for_real(tmp_path):
     pytest.importorskip("transformers")
     from wattvlm.bench.subjects import TransformersSubject
 
-    subject = pruning.PrunedSubject(pruning.PrunedModels(TransformersSubject()))
+    subject = PrunedSubject(PrunedModels(TransformersSubject()))
     lengths = {}
     for way in ("whole", "mmtok-1of4", "no-picture", "whole"):
         cell = Cell(f"shipped+{way}", output_tokens=2, dtype="float32", device="cpu")

@@ -19,7 +19,7 @@ from typing import Any
 from wattvlm.plugins import own_modules
 from wattvlm.pruning._parts import DoesNotFit as DoesNotFit
 from wattvlm.pruning._parts import projector_of as projector_of
-from wattvlm.pruning._parts import projector_or_none
+from wattvlm.pruning._parts import projector_or_none as projector_or_none
 
 
 @dataclass(frozen=True, slots=True)

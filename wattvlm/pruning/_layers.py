@@ -52,7 +52,7 @@ def looked_at(layer: Any, hidden: Any, visual: Any, *, fraction: float) -> tuple
     where a layer keeps its queries and keys otherwise.
     """
     torch: Any = import_module("torch")
-    attention = getattr(layer, "self_attn", None)
+    attention: Any = getattr(layer, "self_attn", None)
     if not all(hasattr(attention, name) for name in ("q_proj", "k_proj", "head_dim")):
         raise DoesNotFit(f"{type(layer).__name__} has no queries and keys of its own. Cure: mmtok, which asks for none")
     normal = layer.input_layernorm(hidden[:1])

@@ -17,7 +17,10 @@ from wattvlm.questions._answers import BenchmarkSubject
 from wattvlm.questions._asking import benchmark_of, digest, questions_of
 from wattvlm.questions._figures import row_name, run_joules, times
 from wattvlm.questions._kept import right_answers, score_of
-from wattvlm.questions._pruned import BETWEEN, NO_PICTURE, WHOLE, PrunedModels, PrunedSubject, named
+from wattvlm.questions._pruned import BETWEEN, PrunedModels, PrunedSubject
+from wattvlm.questions._pruned import NO_PICTURE as NO_PICTURE
+from wattvlm.questions._pruned import WHOLE as WHOLE
+from wattvlm.questions._pruned import named as named
 from wattvlm.questions.asked import Asked, Run, design_lines
 from wattvlm.studies.compare import per_request
 from wattvlm.studies.expected import expected_of
