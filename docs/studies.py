@@ -95,6 +95,7 @@ STUDIES: Mapping[str, tuple[Shown, ...]] = {
     ),
     "action": (_shipped(), _published("--output 7,28", output_tokens=(7, 28))),
     "embedding": (_shipped(), _published("--batch 1,4", batch_sizes=(1, 4))),
+    "prefix-cache": (_shipped(), _published("--output 4", output_tokens=(4,))),
     "pruning": (_shipped(), _published("--output 4", output_tokens=(4,))),
     "accuracy": (
         _answers("The shipped model on the shipped benchmark", 150, ""),
