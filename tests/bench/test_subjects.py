@@ -20,7 +20,8 @@ from wattvlm.errors import WattvlmError  # noqa: E402
 BILLIONS = {"llava-1.5-7b": 7.063, "llava-1.5-13b": 13.351, "qwen2-vl-2b": 2.209, "qwen2.5-vl-3b": 3.755,
             "internvl3-1b": 0.938, "smolvlm-256m": 0.256, "deepseek-vl-1.3b": 1.975, "qwen3-vl-2b": 2.128,
             "llava-phi-3b": 3.092, "gemma-3-4b": 4.300, "smolvlm-500m": 0.507, "lfm2-vl-450m": 0.451,
-            "qwen3.5-0.8b": 0.853}  # fmt: skip
+            "qwen3.5-0.8b": 0.853, "mobilevlm-1.7b": 1.674, "mobilevlm-3b": 3.014, "bunny-3b": 3.202, "imp-3b": 3.202,
+            "mini-internvl-2b": 2.206, "mini-internvl-4b": 4.147}  # fmt: skip
 
 
 def tiny(name: str) -> dict[str, object]:
@@ -61,6 +62,8 @@ def test_a_configuration_has_its_published_number_of_parameters(name: str):
         ("deepseek-vl-1.3b", 576),
         ("qwen3-vl-2b", 7 * 4),
         ("gemma-3-4b", 256),
+        ("bunny-3b", 729),
+        ("mini-internvl-4b", 256),
         ("lfm2-vl-450m", 10 * 6),
         ("qwen3.5-0.8b", 7 * 4),
     ],

@@ -48,6 +48,30 @@ def _qwen(kind: str, width: int, inner: int, layers: int, heads: int) -> dict[st
     return {"model_type": kind, "vision_config": vision, "text_config": text_config, **tied}
 
 
+def _mobile(width: int, inner: int, layers: int, heads: int) -> dict[str, Any]:
+    """MobileVLM: CLIP and a MobileLLaMA. Its projector leaves 144 of 576 tokens (LDP); LLaVA's, here, leaves all."""
+    text = _language("llama", width, inner, layers, heads, heads, 32_000)
+    return {"model_type": "llava", "vision_config": _CLIP_L, "image_token_index": 31_999, "text_config": text}
+
+
+def _siglip_phi() -> dict[str, Any]:
+    """Bunny and Imp: SigLIP at 384 pixels, two layers of projector, Phi-2. One shape, trained on other data."""
+    vision = {"model_type": "siglip_vision_model", "vision_use_head": False, **_vit(1152, 4304, 27, 16, 384, 14)}
+    return {
+        "model_type": "llava", "vision_config": vision, "image_seq_length": 729, "image_token_index": 50_295,
+        "vision_feature_select_strategy": "full", "text_config": _language("phi", 2560, 10_240, 32, 32, 32, 51_200),
+    }  # fmt: skip
+
+
+def _intern(kind: str, width: int, inner: int, heads: tuple[int, int], layers: int, vocabulary: int) -> dict[str, Any]:
+    """Mini-InternVL: InternViT-300M, and InternLM2 (a Llama by its shape) or Phi-3."""
+    return {
+        "model_type": "internvl", "vision_config": _INTERN_VIT_300M, "image_seq_length": 256,
+        "image_token_id": vocabulary - 1, "tie_word_embeddings": False,
+        "text_config": {**_language(kind, width, inner, layers, *heads, vocabulary), "pad_token_id": None},
+    }  # fmt: skip
+
+
 PUBLISHED: dict[str, dict[str, Any]] = {
     "llava-1.5-7b": {
         "model_type": "llava", "vision_config": _CLIP_L,
@@ -122,6 +146,12 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "model_type": "llava", "vision_config": _CLIP_L, "image_token_index": 50_295,
         "text_config": _language("phi", 2560, 10_240, 32, 32, 32, 51_200),
     },
+    "mobilevlm-1.7b": _mobile(2048, 5632, 24, 16),
+    "mobilevlm-3b": _mobile(2560, 6912, 32, 32),
+    "bunny-3b": _siglip_phi(),
+    "imp-3b": _siglip_phi(),
+    "mini-internvl-2b": _intern("llama", 2048, 8192, (16, 8), 24, 92_553),
+    "mini-internvl-4b": _intern("phi3", 3072, 8192, (32, 32), 32, 32_020),
     "gemma-3-4b": {
         "model_type": "gemma3", "mm_tokens_per_image": 256,
         "vision_config": {
