@@ -103,6 +103,19 @@ def test_a_goal_says_how_many_cells_of_few_sessions_would_miss_it_by_chance():
     assert said.endswith("below in 2 of 2, by chance in 0.2")
 
 
+def test_coverage_where_power_ramps_is_told_beside_the_goal_and_not_judged_by_it():
+    plain, ramps = Cell("counter-100ms", 45, 20), Cell("counter-100ms", 45, 20, "ramps-2ms")
+    cells = [
+        Summary(plain, tuple(found(plain, 0.001, 0.0025, True) for _ in range(20))),
+        Summary(ramps, tuple(found(ramps, 0.001, 0.0025, each > 9) for each in range(20))),
+    ]
+    said = {words: (value, met) for words, value, met in goals.judged(cells)}
+    assert next(met for words, (_, met) in said.items() if words.startswith("coverage of the sensor")) == "yes"
+    ((value, met),) = [own for words, own in said.items() if words.startswith("beside the goals")]
+    assert value.startswith("worst 50.0%")
+    assert met == "no goal"
+
+
 def test_a_row_has_a_number_for_each_column():
     cell = Cell("counter-100ms", 45, 20)
     assert len(Summary(cell, (found(cell, 0.01, 0.02, True),)).row()) == len(HEADER)
