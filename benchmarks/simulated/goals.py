@@ -38,20 +38,21 @@ EXTRAS = frozenset({"slopes", *RISES_NS})
 def judged(cells: Sequence[Summary]) -> list[Goal]:
     """All goals that these cells can speak for. Each boundary moved on its own has a goal for coverage only.
 
-    The coverage that is asked for is of power without ramps and slopes inside phases; these have rows of their own.
+    Of several calls, power that ramps or slopes inside phases is in no cell that goals name; it has its own rows.
     """
     named = [each for each in cells if each.cell.hardship not in EXTRAS]
     extras = [each for each in cells if each.cell.hardship in EXTRAS]
     coverage = _coverage(named) if named else ()
-    return [*_rms_goals(cells), *coverage, *_beside(extras), *_widths(cells), *_single_calls(cells)]
+    return [*_rms_goals(cells), *coverage, *_widths(named), *_beside(extras), *_single_calls(cells)]
 
 
 def _beside(extras: Sequence[Summary]) -> Iterator[Goal]:
-    """Coverage of what no goal names."""
+    """Coverage and confident errors of what no goal names."""
     for name in dict.fromkeys(each.cell.hardship for each in extras):
         cells = [each for each in extras if each.cell.hardship == name]
         worst = min(cells, key=_covered)
-        found = f"worst {_covered(worst):.1%} ({worst.cell.key}); {len(cells)} cells"
+        far, sessions = sum(each.far_off for each in cells), sum(len(each.found) for each in cells)
+        found = f"worst {_covered(worst):.1%} ({worst.cell.key}); {far} of {sessions} off by more than 3 half-widths"
         yield f"beside the goals: coverage where {HARDSHIPS[name]}", found, "no goal"
 
 
