@@ -96,7 +96,12 @@ STUDIES: Mapping[str, tuple[Shown, ...]] = {
     "action": (_shipped(), _published("--output 7,28", output_tokens=(7, 28))),
     "embedding": (_shipped(), _published("--batch 1,4", batch_sizes=(1, 4))),
     "prefix-cache": (_shipped(), _published("--output 4", output_tokens=(4,))),
-    "pruning": (_shipped(), _published("--output 4", output_tokens=(4,))),
+    "retrieval": (_answers("The shipped model on the shipped digits", 50, " --calls 50"),),
+    "pruning": (
+        _shipped(), _published("--output 4", output_tokens=(4,)),
+        _answers("What the shipped model has left of its answers", 60, " --questions shipped --calls 60",
+                 benchmark="shipped"),
+    ),
     "accuracy": (
         _answers("The shipped model on the shipped benchmark", 150, ""),
         _answers("CircularEval", 60, " --circular --calls 60", is_circular=True),

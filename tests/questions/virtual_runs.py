@@ -53,7 +53,9 @@ def marked_answers(right: float, questions: int = 80, seed: int = 0, chance: flo
     )
 
 
-NEEDED_ANSWERS: dict[str, Callable[[Cell], tuple[Answered, ...]]] = {"accuracy": lambda _: marked_answers(0.7)}
+NEEDED_ANSWERS: dict[str, Callable[[Cell], tuple[Answered, ...]]] = {
+    "accuracy": lambda _: marked_answers(0.7), "retrieval": lambda _: marked_answers(0.7),
+}  # fmt: skip
 
 
 def answered(

@@ -60,7 +60,7 @@ class BenchmarkSubject:
         model, processor = self._models.loaded(cell, seed)
         if processor is None:
             raise WattvlmError(f"{cell.model}: random weights answer nothing. Cure: a trained model for this study")
-        path = self._folder / f"{cell.name}{ENDING}"
+        path = answers_path(self._folder, cell)
         path.write_text("", encoding="utf-8")
         turns = iter([(self._questions[0], False)] * WARM_UP_CALLS + [(each, True) for each in self._questions])
 
@@ -88,13 +88,27 @@ class BenchmarkSubject:
         return str(processor.batch_decode(written, skip_special_tokens=True)[0]).strip()
 
     def _keep(self, path: Path, question: Question, said: str) -> None:
-        entry = {
-            "question_id": question.id, "group": question.group or question.id, "prediction": said,
-            "score": score(question, said, self._benchmark.marking), "chance": self._chance.get(question.id),
-            "most_score": self._benchmark.most_score,
-        }  # fmt: skip
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+        given = score(question, said, self._benchmark.marking)
+        chance_of = self._chance.get(question.id)
+        keep(path, question.id, said, given, chance_of, question.group, self._benchmark.most_score)
+
+
+def answers_path(folder: Path, cell: Cell) -> Path:
+    """Where the answers of a cell are kept."""
+    return folder / f"{cell.name}{ENDING}"
+
+
+def keep(
+    path: Path, question: str, said: str, score: float | None, chance: float | None, group: str = "",
+    most_score: float = 1.0,
+) -> None:  # fmt: skip
+    """One more answer in a cell's file."""
+    entry = {
+        "question_id": question, "group": group or question, "prediction": said, "score": score, "chance": chance,
+        "most_score": most_score,
+    }  # fmt: skip
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(entry, ensure_ascii=False) + "\n")
 
 
 def _up_to_end(written: list[int], ends: int | Sequence[int] | None) -> list[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -60,7 +60,7 @@ class EmbeddingSubject:
 
         def embed() -> Any:
             with torch.inference_mode():
-                return model(**prompt(), output_hidden_states=True, logits_to_keep=1).hidden_states[-1][:, -1]
+                return last_state(model, prompt())
 
         return embed
 
@@ -84,6 +84,11 @@ class EmbeddingSubject:
         length = min(TEXT_TOKENS, text.max_position_embeddings)
         ids = torch.randint(0, text.vocab_size, (cell.batch_size, length), generator=chance).to(model.device)
         return model.text_model, {"input_ids": ids}
+
+
+def last_state(model: Any, inputs: Mapping[str, Any]) -> Any:
+    """The state of each prompt's last token after the last layer, which VLM2Vec takes for its embedding."""
+    return model(**inputs, output_hidden_states=True, logits_to_keep=1).hidden_states[-1][:, -1]
 
 
 def answer(runs: Sequence[Run], design: Design) -> Answer:
