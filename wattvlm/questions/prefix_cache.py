@@ -111,6 +111,8 @@ def _order(name: str, first: Run, last: Run) -> list[Finding]:
 
 def _hits(run: Run) -> str:
     cached, prompt = per_request(run.report, "cached_input"), _prompt(run)
+    if cached is None:
+        return "how many tokens came from the cache was not counted"
     if not cached:
         return "no token of the prompt came from the cache"
     return f"{cached:g} of the prompt's {prompt:g} tokens came from the cache" if prompt else f"{cached:g} tokens hit"
@@ -165,9 +167,10 @@ def _table(groups: Mapping[str, Mapping[str, Run]]) -> AnswerTable:
 
 def _row(run: Run, cold: Run | None) -> tuple[Value, ...]:
     report, prompt = run.report, _prompt(run)
-    cached = per_request(report, "cached_input") or 0.0
+    cached = 0.0 if run is cold else per_request(report, "cached_input")  # uncounted is not 0 where something is kept
+    part = None if cached is None or not prompt else cached / prompt
     is_other = cold is not None and cold is not run
     return (
-        cached, cached / prompt if prompt else None, run_joules(run), part_joules(report, VISION_ENCODE),
+        cached, part, run_joules(run), part_joules(report, VISION_ENCODE),
         part_joules(report, PREFILL), _saved(cold, run) if is_other and cold else None, _to_first(run),
     )  # fmt: skip
