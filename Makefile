@@ -12,7 +12,7 @@ LARGE = echo "Installing into $(VENV). The large part is torch: about 200 MB to 
   echo "the CUDA build that pip takes by default on Linux. Another index: make $(GOAL) PIP_ARGS='--index-url URL'"
 GOAL = $(firstword $(MAKECMDGOALS) demo)
 
-.PHONY: demo test check vllm bench docs clean help
+.PHONY: demo test check lint types pyright vllm bench docs clean help
 
 help: ## what the targets do
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile
@@ -25,11 +25,18 @@ test: $(VENV)/.dev ## install and run the whole test suite: in parallel what can
 	$(RUN) -m pytest -m alone
 
 check: $(VENV)/.dev ## lint, types, layers
+	$(MAKE) --jobs=2 --output-sync=target lint types pyright
+
+lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/pyright -p pyproject.toml
 	$(BIN)/lint-imports
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+pyright: $(VENV)/.dev
+	$(BIN)/pyright -p pyproject.toml
 
 vllm: ## the tests against a real vLLM, in an environment that has one: VLLM_PYTHON=/path/to/python
 	VLLM_CPU_KVCACHE_SPACE=1 VLLM_CPU_OMP_THREADS_BIND=nobind PYTHONPATH=. $(VLLM_PYTHON) -m pytest tests/serving tests/runtimes/vllm
@@ -57,5 +64,6 @@ $(VENV)/.demo: $(INPUTS) | $(VENV)/bin/python
 
 $(VENV)/.dev: $(INPUTS) | $(VENV)/bin/python
 	@$(LARGE)
-	$(RUN) -m pip install --quiet $(PIP_ARGS) -c constraints.txt -e '.[dev]'
+	@# Modules are compiled when tests import them: a minute less than compiling all of them here.
+	$(RUN) -m pip install --quiet --no-compile $(PIP_ARGS) -c constraints.txt -e '.[dev]'
 	@touch $@ $(VENV)/.demo

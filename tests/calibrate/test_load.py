@@ -1,5 +1,6 @@
 """A plan played in real time: on the CPU with torch, and on a virtual board that the real sampling process reads."""
 
+import numpy as np
 import pytest
 
 from wattvlm.calibrate import Step, TorchLoad, drive, findings
@@ -63,7 +64,12 @@ def test_a_virtual_board_is_identified_through_the_real_sampling_process(tmp_pat
     assert [each.channel.name for each in found] == ["gpu-7/board"]
     identity = found[0].identity
     assert identity is not None
-    assert identity.update_period_ns == pytest.approx(100 * MS, rel=0.02)
+    readings = done.recording.readings["gpu-7/board"]
+    bracket_ns = float(np.median(readings.time_ns - readings.unchanged_at_ns))
+    if bracket_ns < 20 * MS:
+        assert identity.update_period_ns == pytest.approx(100 * MS, rel=0.02)
+    else:  # a machine so busy that half of the ticks were caught late: no period, or the right one
+        assert identity.update_period_ns in (None, pytest.approx(100 * MS, rel=0.02))
     assert "virtual device" in done.how
 
 

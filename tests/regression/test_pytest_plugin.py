@@ -13,8 +13,6 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.alone
-
 ROOT = Path(__file__).parents[2]
 
 
@@ -56,6 +54,7 @@ def joules_of(test: str, output: str) -> tuple[float, float]:
     return float(found[1]), float(found[2])
 
 
+@pytest.mark.alone
 def test_a_function_is_repeated_until_its_joules_are_known_and_its_bounds_are_held(project):
     project.write("""
 @pytest.mark.energy(rounds=10, joules_per_request=40)
@@ -76,6 +75,7 @@ def test_over(energy_benchmark, work):
     assert "joules: 2 checks, 1 failed" in output
 
 
+@pytest.mark.alone
 def test_nothing_breaks_what_fails_is_skipped_is_parametrised_or_never_measures(project):
     project.write("""
 @pytest.mark.energy(rounds=5)
@@ -121,6 +121,7 @@ def test_plain():
     assert "checked against nothing" in output
 
 
+@pytest.mark.alone
 def test_a_window_that_cannot_be_told_from_idle_is_too_short_and_not_zero_joules(project):
     project.write("""
 @pytest.mark.energy(rounds=5, joules_per_request=1)
@@ -147,6 +148,7 @@ def test_it(energy_benchmark, work):
     assert "±" not in output.split("test_it")[1]
 
 
+@pytest.mark.alone
 def test_a_test_that_costs_more_than_its_baseline_fails_and_is_accepted_by_saving(project):
     project.write("""
 @pytest.mark.energy(rounds=8)
@@ -220,6 +222,7 @@ def test_options_that_cannot_be_followed_end_the_run_before_it_begins(project, o
     assert "passed" not in output
 
 
+@pytest.mark.alone
 def test_beside_pytest_benchmark_joules_are_in_its_json_and_times_stay_seconds(project):
     pytest.importorskip("pytest_benchmark")
     project.write("""
@@ -245,6 +248,7 @@ def test_energy_alone(energy_benchmark, work):
     joules_of("test_energy.py::test_energy_alone", output)
 
 
+@pytest.mark.alone
 def test_what_a_test_draws_before_it_measures_is_not_taken_for_idle(project):
     project.write("""
 @pytest.mark.energy(rounds=5)
