@@ -214,22 +214,45 @@ class Model:
         return zip(self.chain.clusters, self.weights)
 
 
+@dataclass(frozen=True, slots=True)
+class Priors:
+    """Several priors side by side, and what each posterior needs of them: one row each.
+
+    precision is one diagonal matrix each; moment = mean x precision; squares = mean' precision mean.
+    """
+
+    precision: Floats
+    moment: Floats
+    squares: Floats
+    log_determinant: Floats
+
+
+def priors_of(each: Sequence[Prior]) -> Priors:
+    """Several priors side by side."""
+    precision = np.stack([prior.precision for prior in each])
+    mean = np.stack([prior.mean for prior in each])
+    return Priors(
+        np.eye(precision.shape[1]) * precision[:, None, :],
+        mean * precision,
+        np.asarray(np.sum(mean**2 * precision, axis=1), np.float64),
+        np.asarray(np.sum(np.log(precision), axis=1), np.float64),
+    )
+
+
 def posterior(evidence: Evidence, prior: Prior) -> Fit:
     """Theta given what the clusters say of it and its prior."""
-    return posteriors(evidence, [prior])[0]
+    return posteriors(evidence, priors_of([prior]))[0]
 
 
-def posteriors(evidence: Evidence, priors: Sequence[Prior]) -> list[Fit]:
+def posteriors(evidence: Evidence, priors: Priors) -> list[Fit]:
     """Theta given what the clusters say of it, with each of several priors."""
-    own_precision = np.stack([prior.precision for prior in priors])
-    prior_mean = np.stack([prior.mean for prior in priors])
-    precision = evidence.precision + np.eye(own_precision.shape[1]) * own_precision[:, None, :]
-    moment = evidence.moment + prior_mean * own_precision
+    precision = evidence.precision + priors.precision
+    moment = evidence.moment + priors.moment
     mean = np.asarray(np.linalg.solve(precision, moment[:, :, None]), np.float64)[:, :, 0]
-    squares = evidence.squares + np.sum(prior_mean**2 * own_precision, axis=1) - np.sum(moment * mean, axis=1)
-    of_precision = np.linalg.slogdet(precision)[1] - np.sum(np.log(own_precision), axis=1)
+    squares = evidence.squares + priors.squares - np.sum(moment * mean, axis=1)
+    of_precision = np.linalg.slogdet(precision)[1] - priors.log_determinant
     log_likelihood = -0.5 * (evidence.log_determinant + of_precision + squares)
-    return [Fit(mean[each], precision[each], float(log_likelihood[each])) for each in range(len(priors))]
+    return [Fit(mean[each], precision[each], float(log_likelihood[each])) for each in range(len(precision))]
 
 
 @dataclass(frozen=True, slots=True)

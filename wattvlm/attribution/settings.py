@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from wattvlm.attribution.clusters import LARGEST_LAG_S
 from wattvlm.attribution.jitter import Unsure, places_of
-from wattvlm.attribution.mixed import Evidence, Fit, Model, Prior, Setting, posterior, posteriors
+from wattvlm.attribution.mixed import Evidence, Fit, Model, Prior, Priors, Setting, posterior, posteriors, priors_of
 from wattvlm.attribution.ticks import Floats
 from wattvlm.attribution.views import Chain
 
@@ -122,6 +122,7 @@ class Search:
     kind of time between calls, -1 for none. unsure: the grid of how unsure boundaries are.
     gaps_are_free: whether boundaries of gaps are taken with the powers that are found for these, or with what is drawn
     between calls. Powers of short gaps and offsets of their boundaries look alike, so that each can hide the other.
+    known_priors: by jitter; begun anew in each copy, since they hang on the model's powers and on lag_std_s.
     """
 
     model: Model
@@ -134,6 +135,7 @@ class Search:
     lag_std_s: float = LAG_STEP_S / 2
     seen: dict[tuple[float, Place], Evidence] = field(default_factory=dict[tuple[float, Place], Evidence])
     weighed: dict[tuple[float, Place], list[Choice]] = field(default_factory=dict[tuple[float, Place], list[Choice]])
+    known_priors: dict[int, Priors] = field(init=False, default_factory=dict[int, Priors])
 
     def setting(self, lag_s: float, place: Place) -> Setting:
         """The setting at a place: powers vary by a fraction of what is usual, none so small that it could not vary."""
@@ -155,6 +157,13 @@ class Search:
             gap_w, (gap_std or 0.0) * self.limit_w,
         )  # fmt: skip
 
+    def priors(self, place: Place) -> Priors:
+        """Those of a place with each offset and each kind of gaps, which hang on its jitter alone."""
+        found = self.known_priors.get(place[2])
+        if found is None:
+            found = self.known_priors[place[2]] = priors_of([self.prior(place, *each) for each in _OFFSETS_AND_GAPS])
+        return found
+
     def evidence(self, lag_s: float, place: Place) -> Evidence:
         """What the clusters say of theta, looked up where it was asked before."""
         found = self.seen.get((lag_s, place))
@@ -171,7 +180,7 @@ class Search:
         """A place with each offset and each kind of gaps, looked up where it was asked before."""
         found = self.weighed.get((lag_s, place))
         if found is None:
-            fits = posteriors(self.evidence(lag_s, place), [self.prior(place, *each) for each in _OFFSETS_AND_GAPS])
+            fits = posteriors(self.evidence(lag_s, place), self.priors(place))
             jitter_s, others = self.unsure[place[2]].jitter_s, len(self.unsure) - 1
             chance = log((1.0 - SHARP_CHANCE) / others if jitter_s else SHARP_CHANCE)
             found = self.weighed[lag_s, place] = [
@@ -367,7 +376,8 @@ def _spread(found: Search, lag_s: float, place: Place) -> tuple[Search, list[Cho
             break
         place = _better_place(found, lag_s, place)
     steps = [0] if std_s < NARROW_LAG_STD_S else list(range(-10, 11))
-    found = replace(found, lag_std_s=LAG_STEP_S if len(steps) == 1 else LAG_STEP_S / 2, weighed={})
+    lag_std_s = LAG_STEP_S if len(steps) == 1 else LAG_STEP_S / 2
+    found = replace(found, lag_std_s=lag_std_s, weighed={})
     near = _near(found, lag_s, place)
     chosen: list[Choice] = []
     for step in steps:
