@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the extra wattvlm[torch]")
 transformers = pytest.importorskip("transformers", reason="needs the extra wattvlm[torch]")
 
+from tests.bench.tiny_configs import tiny  # noqa: E402
 from wattvlm import meter  # noqa: E402  # after importorskip
 from wattvlm.bench import Cell  # noqa: E402
 from wattvlm.bench.configs import PUBLISHED  # noqa: E402
@@ -22,25 +22,6 @@ BILLIONS = {"llava-1.5-7b": 7.063, "llava-1.5-13b": 13.351, "qwen2-vl-2b": 2.209
             "llava-phi-3b": 3.092, "gemma-3-4b": 4.300, "smolvlm-500m": 0.507, "lfm2-vl-450m": 0.451,
             "qwen3.5-0.8b": 0.853, "mobilevlm-1.7b": 1.674, "mobilevlm-3b": 3.014, "bunny-3b": 3.202, "imp-3b": 3.202,
             "mini-internvl-2b": 2.206, "mini-internvl-4b": 4.147}  # fmt: skip
-
-
-def tiny(name: str) -> dict[str, object]:
-    """A published configuration with narrow layers, few of them, and the same picture."""
-    config = deepcopy(PUBLISHED[name])
-    vision, text = config["vision_config"], config["text_config"]
-    text |= {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
-             "num_key_value_heads": 2, "vocab_size": max(text["vocab_size"], 1000)}  # fmt: skip
-    if "rope_parameters" in text:
-        text["rope_parameters"]["mrope_section"] = [2, 3, 3]
-    if "full_attn_idxs" in text:
-        text["full_attn_idxs"] = [1]
-    if text["model_type"] == "qwen3_5_text":
-        text["layer_types"] = ["linear_attention", "full_attention"]
-        text["rope_parameters"]["mrope_section"] = [11, 11, 10]
-    small = {"num_hidden_layers": 2, "depth": 2, "hidden_size": 64, "embed_dim": 64, "intermediate_size": 128,
-             "num_attention_heads": 4, "num_heads": 4, "out_hidden_size": 64}  # fmt: skip
-    vision |= {field: value for field, value in small.items() if field in vision}
-    return config
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

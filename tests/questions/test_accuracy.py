@@ -12,7 +12,6 @@ from click.testing import CliRunner
 from tests.questions.virtual_runs import answered, marked_answers, request_of
 from wattvlm import questions
 from wattvlm.answers import Answer
-from wattvlm.bench import Cell
 from wattvlm.cli import main
 from wattvlm.questions import Answered, Asked, accuracy
 from wattvlm.studies.significance import holm, mcnemar
@@ -164,22 +163,30 @@ def test_vqav2_is_asked_and_marked_as_a_whole_answer(tmp_path):
     assert "vqav2" in " ".join(found.design)
 
 
-def test_random_weights_are_not_asked_for_answers(tmp_path):
+@pytest.mark.parametrize("format", ["mmbench", "vqav2"])
+def test_random_weights_read_a_benchmarks_file_and_take_one_of_the_offered_answers(tmp_path: Path, format: str):
     pytest.importorskip("transformers")
-    cell = Cell("internvl3-1b")
-    from wattvlm.bench.subjects import TransformersSubject
-    from wattvlm.benchmark_files import read
-    from wattvlm.demo.benchmarks import digits_path
-    from wattvlm.questions._answers import BenchmarkSubject
+    from tests.bench.tiny_configs import tiny
+    from wattvlm.demo.benchmarks import digits_path, write_vqav2
+    from wattvlm.demo.questions import held_out
 
-    class WithoutProcessor(TransformersSubject):
-        def loaded(self, cell: Cell, seed: int):
-            return object(), None
-
-    benchmark = read(digits_path())
-    subject = BenchmarkSubject(benchmark, benchmark.questions, tmp_path, WithoutProcessor())
-    with pytest.raises(Exception, match="random weights answer nothing"):
-        subject.call_of(cell, 0)
+    config = tmp_path / "tiny" / "config.json"
+    config.parent.mkdir()
+    config.write_text(json.dumps(tiny("smolvlm-256m")))
+    path = digits_path() if format == "mmbench" else write_vqav2(tmp_path, held_out())
+    asked = Asked(
+        (str(config),), random_weights=True, devices=("cpu",), usual_dtype="float32", most_calls=6, output_tokens=(1,),
+        benchmark=str(path), pictures=str(tmp_path / "digits"), cool_down_ns=NS_PER_MS,
+    )  # fmt: skip
+    answer = questions.ask("accuracy", asked, tmp_path / "runs")
+    assert "of 6 questions" in answer.findings[0].words
+    assert "chance (" in answer.findings[0].words
+    assert "weights are random" in answer.limits[0]
+    (kept,) = (tmp_path / "runs").glob("*.answers.jsonl")
+    said = {json.loads(line)["prediction"] for line in kept.read_text().splitlines()}
+    offered = set("ABCD") if format == "mmbench" else {"yes", "no", *map(str, range(10))}
+    assert said
+    assert said <= offered
 
 
 def test_the_command_takes_a_benchmarks_file_and_refuses_what_is_none(tmp_path: Path):

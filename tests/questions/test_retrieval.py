@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from tests.bench.tiny_configs import tiny
 from tests.benchmark_files import made
 from tests.questions.virtual_runs import answered, marked_answers, request_of
+from wattvlm import questions
 from wattvlm.bench import Cell
 from wattvlm.bench.subjects import TransformersSubject
 from wattvlm.questions import Asked, retrieval
 from wattvlm.questions._answers import kept_answers
 from wattvlm.questions._retrieved import CANDIDATE, QUERY, RetrievalSubject, digits, queries_of
 from wattvlm.testing import CostModel
+from wattvlm.units import NS_PER_MS
 
 GAIN = 1.02
 
@@ -66,3 +70,17 @@ def test_the_shipped_model_finds_its_digits_more_often_than_by_chance(tmp_path: 
     assert {each.chance for each in answers} == {0.25}
     other = Cell(f"shipped+{CANDIDATE}", output_tokens=1, dtype="float32", device="cpu")
     assert subject.call_of(other, 0)().shape == vectors[0].shape
+
+
+def test_random_weights_embed_the_digits_and_are_called_random(tmp_path: Path):
+    pytest.importorskip("transformers")
+    config = tmp_path / "tiny" / "config.json"
+    config.parent.mkdir()
+    config.write_text(json.dumps(tiny("smolvlm-256m")))
+    asked = Asked(
+        (str(config),), random_weights=True, devices=("cpu",), usual_dtype="float32", most_calls=4,
+        cool_down_ns=NS_PER_MS,
+    )  # fmt: skip
+    answer = questions.ask("retrieval", asked, tmp_path / "runs")
+    assert "hit@1 of 4 queries; 25 % by chance" in answer.findings[0].words
+    assert any("weights are random" in limit for limit in answer.limits)

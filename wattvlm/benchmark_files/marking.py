@@ -104,12 +104,16 @@ def chance(questions: Sequence[Question], marking: Marking) -> dict[str, float]:
         return {each.id: 1.0 / len(each.options) for each in questions if each.options}
     if marking == "judge":
         return {}
-    said = Counter(answer for each in questions for answer in each.right)
     per_answer = {
-        answer: {each.id: soft_score(answer, each.right) for each in questions}
-        for answer, _ in said.most_common(_CONSTANT_ANSWERS)
+        answer: {each.id: soft_score(answer, each.right) for each in questions} for answer in commonest(questions)
     }
     return max(per_answer.values(), key=lambda scores: sum(scores.values()), default=dict[str, float]())
+
+
+def commonest(questions: Sequence[Question]) -> tuple[str, ...]:
+    """The right answers that most people gave, of all these questions."""
+    said = Counter(answer for each in questions for answer in each.right)
+    return tuple(answer for answer, _ in said.most_common(_CONSTANT_ANSWERS))
 
 
 _CONSTANT_ANSWERS = 10

@@ -14,16 +14,25 @@ from typing import Any, Protocol
 from wattvlm.bench import Cell
 from wattvlm.bench.measuring import WARM_UP_CALLS
 from wattvlm.bench.subjects import SHIPPED, prompt_of
+from wattvlm.bench.untrained import UntrainedProcessor
 from wattvlm.benchmark_files import Benchmark, Question
-from wattvlm.benchmark_files.marking import chance, score
+from wattvlm.benchmark_files.marking import chance, commonest, score
 from wattvlm.benchmark_files.mmvet import graded
-from wattvlm.errors import WattvlmError
+from wattvlm.benchmark_files.question import LETTERS
 from wattvlm.questions.asked import Answered, Run
 from wattvlm.scores import joined, read_answers
 
 ENDING = ".answers.jsonl"
 NO_TOKEN = 2**31 - 1
 """As the token that ends an answer: one that no model writes."""
+
+UNTRAINED = (
+    "weights are random: what is right is right by chance, so that a model at chance is what is expected and checks "
+    "questions and marks; joules and times are those of the architecture",
+    "of random weights the offered answer (an option's letter, or one of the ten commonest answers) is taken whose "
+    "first token is the likeliest; pictures are not cut into tiles, and words are tokens of up to four letters",
+)
+"""Limits of answers that were given by random weights."""
 
 
 class Models(Protocol):
@@ -54,12 +63,12 @@ class BenchmarkSubject:
         self._change = change
         self._is_held = is_held
         self._chance = chance(questions, benchmark.marking)
+        self._commonest = commonest(questions)
 
     def call_of(self, cell: Cell, seed: int) -> Callable[[], str]:
-        """The call that asks and keeps; WattvlmError for a model that has no processor, so that it reads nothing."""
+        """The call that asks and keeps. Of random weights the likeliest of the offered answers is kept."""
         model, processor = self._models.loaded(cell, seed)
-        if processor is None:
-            raise WattvlmError(f"{cell.model}: random weights answer nothing. Cure: a trained model for this study")
+        processor = processor or UntrainedProcessor(model)
         path = answers_path(self._folder, cell)
         path.write_text("", encoding="utf-8")
         turns = iter([(self._questions[0], False)] * WARM_UP_CALLS + [(each, True) for each in self._questions])
@@ -81,11 +90,19 @@ class BenchmarkSubject:
         inputs = processor(images=[pictures], text=[asked], return_tensors="pt").to(model.device)
         inputs = self._change(model, inputs)
         held: dict[str, Any] = {"eos_token_id": NO_TOKEN} if self._is_held else {}
+        if isinstance(processor, UntrainedProcessor):
+            held |= {"output_logits": True, "return_dict_in_generate": True}
         output = model.generate(**inputs, max_new_tokens=cell.output_tokens, do_sample=False, **held)
+        if isinstance(processor, UntrainedProcessor):
+            return processor.likeliest(output.logits[0][0], self._offered(question))
         written = output[:, inputs["input_ids"].shape[1] :]
         if self._is_held:
             written = [_up_to_end(written[0].tolist(), model.generation_config.eos_token_id)]
         return str(processor.batch_decode(written, skip_special_tokens=True)[0]).strip()
+
+    def _offered(self, question: Question) -> Sequence[str]:
+        """The letters of a question's options, or the commonest answers of all questions."""
+        return LETTERS[: len(question.options)] or self._commonest
 
     def _keep(self, path: Path, question: Question, said: str) -> None:
         given = score(question, said, self._benchmark.marking)

@@ -13,10 +13,10 @@ from typing import Any
 from wattvlm.bench import Cell
 from wattvlm.bench.measuring import WARM_UP_CALLS
 from wattvlm.bench.subjects import SHIPPED, TransformersSubject, prompt_of
+from wattvlm.bench.untrained import UntrainedProcessor
 from wattvlm.benchmark_files import Question, read
 from wattvlm.benchmark_files.mmeb import Query, Side, hit_at_1, read_queries
 from wattvlm.demo.benchmarks import digits_path
-from wattvlm.errors import WattvlmError
 from wattvlm.questions._answers import answers_path, keep
 from wattvlm.questions.asked import Asked
 from wattvlm.questions.embedding import last_state
@@ -85,11 +85,10 @@ class RetrievalSubject:
         self._models = models
 
     def call_of(self, cell: Cell, seed: int) -> Callable[[], Any]:
-        """The call; WattvlmError for a model that has no processor, so that it reads nothing."""
+        """The call, by the model's processor; random weights have one made for them."""
         name, side = named(cell)
         model, processor = self._models.loaded(replace(cell, model=name), seed)
-        if processor is None:
-            raise WattvlmError(f"{name}: random weights find nothing. Cure: a trained model for this study")
+        processor = processor or UntrainedProcessor(model)
         if side == CANDIDATE:
             turns = cycle(_distinct(self._queries))
             return lambda: _embedded(model, processor, next(turns))

@@ -13,7 +13,7 @@ from wattvlm.bench import Design
 from wattvlm.bench.keeping import shortened
 from wattvlm.bench.subjects import TransformersSubject
 from wattvlm.comparison import Expected, Score
-from wattvlm.questions._answers import BenchmarkSubject
+from wattvlm.questions._answers import UNTRAINED, BenchmarkSubject
 from wattvlm.questions._asking import benchmark_of, digest, marks_of, questions_of
 from wattvlm.questions._figures import run_joules, times
 from wattvlm.questions.asked import Asked, Run, design_lines
@@ -60,7 +60,8 @@ def answer(runs: Sequence[Run], design: Design) -> Answer:
         NAME, QUESTION, (*lines[:2], _how_many(marks)),
         (*findings, *_pairs(marks)), (_table(marks),),
         (Picture("Accuracy by the joules of a question", "J a question", "right answers", _series(marks)),),
-        _limits(marks), any(run.is_modelled for run in runs), any(run.report.virtual for run in runs),
+        (*(UNTRAINED if design.random_weights else ()), *_limits(marks, design.random_weights)),
+        any(run.is_modelled for run in runs), any(run.report.virtual for run in runs),
     )  # fmt: skip
 
 
@@ -237,9 +238,11 @@ def _how_many(marks: Sequence[_Marks]) -> str:
     )
 
 
-def _limits(marks: Sequence[_Marks]) -> tuple[str, ...]:
+def _limits(marks: Sequence[_Marks], is_untrained: bool) -> tuple[str, ...]:
     found = [
-        "answers have the length that the model gives them, so that a model that talks more takes more joules",
+        "answers of random weights all have one length"
+        if is_untrained
+        else "answers have the length that the model gives them, so that a model that talks more takes more joules",
         "intervals take questions as independent; several questions on one picture make them somewhat wider",
         "an answer is marked by the benchmark's own rules without a judge: what names no option is wrong",
     ]

@@ -24,6 +24,13 @@ QUESTION = "How often is the right candidate the nearest, for how many joules a 
 
 INDEX = 1000
 
+UNTRAINED = (
+    "weights are random: nothing was learnt that brings a query near to its candidate, so that hits by chance are "
+    "expected; where there are more, pictures that look alike have stayed alike through random layers",
+    "of random weights pictures are not cut into tiles, and words are tokens of up to four letters",
+)
+"""Limits of what random weights find."""
+
 
 def design(asked: Asked) -> Design:
     """Two cells a model, its queries and their candidates, one a call; nothing is generated."""
@@ -81,6 +88,7 @@ def answer(runs: Sequence[Run], design: Design) -> Answer:
             "searching among vectors, and reading pictures from a disk, is in no joule; preprocessing is in them",
             f"an index of {INDEX:,} candidates is {INDEX:,} times the mean of those that ran, one a call: the study "
             "embedding tells what batches save",
+            *(UNTRAINED if design.random_weights else ()),
         ),
         any(run.is_modelled for run in runs), any(run.report.virtual for run in runs),
     )  # fmt: skip
