@@ -76,6 +76,14 @@ def _answers(title: str, calls: int, options: str, **of_study: Any) -> Shown:
     return Shown(title, asked, f"shipped{options}", is_drawn=not of_study)
 
 
+def _untrained(calls: int, options: str = "", **of_study: Any) -> Shown:
+    asked = Asked(SMALL, random_weights=True, most_calls=calls, limit_ns=1800 * NS_PER_S, devices=("cpu",),
+                  cool_down_ns=100 * NS_PER_MS, dtypes=("bfloat16",), **of_study)  # fmt: skip
+    named = " ".join(f"--config {model}" for model in SMALL)
+    command = f"{named} --random-weights --dtype bfloat16 {options} --calls {calls}"
+    return Shown("Architectures at published size, random weights", asked, " ".join(command.split()))
+
+
 STUDIES: Mapping[str, tuple[Shown, ...]] = {
     "batching": (_shipped(), _published("--batch 1,4 --output 4", batch_sizes=(1, 4), output_tokens=(4,))),
     "precision": (
@@ -96,7 +104,7 @@ STUDIES: Mapping[str, tuple[Shown, ...]] = {
     "action": (_shipped(), _published("--output 7,28", output_tokens=(7, 28))),
     "embedding": (_shipped(), _published("--batch 1,4", batch_sizes=(1, 4))),
     "prefix-cache": (_shipped(), _published("--output 4", output_tokens=(4,))),
-    "retrieval": (_answers("The shipped model on the shipped digits", 50, " --calls 50"),),
+    "retrieval": (_answers("The shipped model on the shipped digits", 50, " --calls 50"), _untrained(10)),
     "pruning": (
         _shipped(), _published("--output 4", output_tokens=(4,)),
         _answers("What the shipped model has left of its answers", 60, " --questions shipped --calls 60",
@@ -105,6 +113,7 @@ STUDIES: Mapping[str, tuple[Shown, ...]] = {
     "accuracy": (
         _answers("The shipped model on the shipped benchmark", 150, ""),
         _answers("CircularEval", 60, " --circular --calls 60", is_circular=True),
+        _untrained(30, "--output 2", output_tokens=(2,)),
     ),
     "devices": (Shown("Two boards", Asked(), "large-board.json.gz small-board.json.gz", is_drawn=True),),
 }  # fmt: skip

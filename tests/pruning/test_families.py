@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import pytest
@@ -50,6 +50,16 @@ def smolvlm() -> Any:
                                          image_token_id=IMAGE))  # fmt: skip
 
 
+@cache
+def lfm2() -> Any:
+    """Pictures as a grid of 16 x 16 patches, folded two by two; one layer in four attends, the others convolve."""
+    vision = {"model_type": "siglip2_vision_model", "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2,
+              "num_attention_heads": 2, "patch_size": 4, "num_patches": 256, "vision_use_head": False}  # fmt: skip
+    text = {**SMALL, "model_type": "lfm2", "full_attn_idxs": [2], "block_auto_adjust_ff_dim": False}
+    return _made(hf.AutoConfig.for_model("lfm2_vl", vision_config=vision, text_config=text, downsample_factor=2,
+                                         projector_hidden_size=32, image_token_id=IMAGE))  # fmt: skip
+
+
 def _made(config: Any) -> Any:
     torch.manual_seed(0)
     model = hf.AutoModelForImageTextToText.from_config(config).eval()
@@ -63,6 +73,10 @@ def inputs(model: Any) -> dict[str, Any]:
     chance = torch.Generator().manual_seed(1)
     if model.config.model_type == "smolvlm":
         return {**found, "pixel_values": torch.rand((1, 1, 3, 64, 64), generator=chance)}
+    if model.config.model_type == "lfm2_vl":
+        pixels, mask = torch.rand((1, 16 * 16, 3 * 4 * 4), generator=chance), torch.ones((1, 16 * 16), dtype=torch.long)
+        return {**found, "pixel_values": pixels, "spatial_shapes": torch.tensor([[16, 16]]),
+                "pixel_attention_mask": mask}  # fmt: skip
     pixels = torch.rand((16 * 16, 3 * 2 * 4 * 4), generator=chance)
     grid = torch.tensor([[1, 16, 16]])
     return {**found, "mm_token_type_ids": (ids == IMAGE).to(ids.dtype), "pixel_values": pixels, "image_grid_thw": grid}
@@ -83,11 +97,11 @@ def seen(model: Any, way: pruning.Way) -> tuple[list[int], Any]:
     return found[: len(part.layers)], written
 
 
-@pytest.mark.parametrize("kind", ["qwen2_vl", "qwen2_5_vl", "smolvlm"])
+@pytest.mark.parametrize("kind", ["qwen2_vl", "qwen2_5_vl", "smolvlm", "lfm2_vl"])
 def test_each_layer_computes_as_many_tokens_as_the_way_says(kind):
-    model = smolvlm() if kind == "smolvlm" else qwen(kind)
+    model = {"smolvlm": smolvlm, "lfm2_vl": lfm2}.get(kind, partial(qwen, kind))()
     for name, way in pruning.ways().items():
-        if name == "tokenpacker-1of9" or (kind != "smolvlm" and name.startswith("tokenpacker")):
+        if name == "tokenpacker-1of9" or (kind.startswith("qwen") and name.startswith("tokenpacker")):
             with pytest.raises(pruning.DoesNotFit):
                 seen(model, way)
             continue

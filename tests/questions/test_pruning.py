@@ -109,6 +109,9 @@ def test_a_way_that_does_not_fit_is_one_cell_that_failed(tmp_path):
     assert "tokenpacker-1of9" not in " ".join(finding.what for finding in found.findings)
     kept = {str(row[0]): row[2] for row in found.tables[0].rows}
     assert kept["vscan-1of4-1of8"] == 2.0
+    assert "peak GB" not in [heading.title for heading in found.tables[0].headings], "a CPU has no memory of its own"
+    (why,) = (limit for limit in found.limits if "fastv-1of2" in limit)
+    assert why.startswith("not measured: shipped+fastv-1of2, shipped+fastv-1of4: DoesNotFit: ")
 
 
 def test_what_a_way_loses_in_accuracy_is_told_and_what_it_keeps_is_not_called_lost():
@@ -127,7 +130,9 @@ def test_what_a_way_loses_in_accuracy_is_told_and_what_it_keeps_is_not_called_lo
     whole = found.finding("m: right answers, whole").found
     assert whole is not None
     assert whole.low < 0.9 < whole.high
-    assert found.tables[0].headings[-1].title == "right"
+    rows = {row[0]: row[1] for row in found.tables[1].rows}
+    assert rows["whole"] == whole
+    assert list(rows) == list(right)
 
 
 def test_the_shipped_model_answers_its_digits_with_fewer_tokens(tmp_path):

@@ -55,10 +55,14 @@ def looked_at(layer: Any, hidden: Any, visual: Any, *, fraction: float) -> tuple
     attention: Any = getattr(layer, "self_attn", None)
     if not all(hasattr(attention, name) for name in ("q_proj", "k_proj", "head_dim")):
         raise DoesNotFit(f"{type(layer).__name__} has no queries and keys of its own. Cure: mmtok, which asks for none")
-    normal = layer.input_layernorm(hidden[:1])
-    width = attention.head_dim
+    norm = getattr(layer, "input_layernorm", None) or getattr(layer, "operator_norm", None)
+    if norm is None:
+        raise DoesNotFit(f"{type(layer).__name__} has no norm before its attention. Cure: mmtok, which asks for none")
+    normal, width = norm(hidden[:1]), attention.head_dim
     query = attention.q_proj(normal[:, -1]).view(-1, width)
     keys = attention.k_proj(normal[0, visual]).view(len(visual), -1, width)
+    if query.shape[0] % keys.shape[1]:
+        raise DoesNotFit(f"{type(layer).__name__} has queries that do not go with its keys. Cure: mmtok")
     keys = keys.repeat_interleave(query.shape[0] // keys.shape[1], dim=1)
     weight = torch.einsum("hd,nhd->n", query, keys)
     stay = max(1, round(len(visual) * fraction))

@@ -41,6 +41,26 @@ def projector_or_none(model: Any) -> Any:
     return found[0] if len(found) == 1 else None
 
 
+def in_a_row(features: Any) -> Any:
+    """(pictures, tokens, width) of what goes into a projector or comes out, also where it has rows and columns."""
+    if features.dim() != _IN_A_ROW and not is_grid(features):
+        raise DoesNotFit(f"a projector whose features are of shape {tuple(features.shape)} has no row of tokens")
+    return features.flatten(1, -2)
+
+
+def as_before(tokens: Any, features: Any) -> Any:
+    """Tokens in a row, in as many dimensions as the features have from which they were taken."""
+    return tokens.unsqueeze(1) if is_grid(features) else tokens
+
+
+def is_grid(features: Any) -> bool:
+    """Whether features are (pictures, rows, columns, width), as LFM2-VL's projector takes them."""
+    return bool(features.dim() == _IN_A_GRID)
+
+
+_IN_A_ROW, _IN_A_GRID = 3, 4
+
+
 def _is_stack(part: Any) -> bool:
     """Whether it holds blocks in a row, as encoders and language models do."""
     return any(type(each).__name__ == "ModuleList" for each in part.modules())

@@ -13,6 +13,7 @@ from typing import Any
 
 from wattvlm.pruning import Way, projector_or_none
 from wattvlm.pruning._layers import dropping_by
+from wattvlm.pruning._parts import as_before, in_a_row
 
 
 def select(model: Any, fraction: float) -> Callable[[], None]:
@@ -22,9 +23,9 @@ def select(model: Any, fraction: float) -> Callable[[], None]:
         return dropping_by(model, {0: partial(_chosen, fraction=fraction)})
 
     def selected(module: Any, args: Any, features: Any) -> Any:
-        wanted = round(features.shape[1] * fraction)
-        chosen = covering(features, wanted)
-        return features.gather(1, chosen.unsqueeze(-1).expand(-1, -1, features.shape[-1]))
+        tokens = in_a_row(features)
+        chosen = covering(tokens, round(tokens.shape[1] * fraction))
+        return as_before(tokens.gather(1, chosen.unsqueeze(-1).expand(-1, -1, tokens.shape[-1])), features)
 
     undo: Callable[[], None] = projector.register_forward_hook(selected).remove
     return undo

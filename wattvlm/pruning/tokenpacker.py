@@ -13,6 +13,7 @@ from math import isqrt
 from typing import Any
 
 from wattvlm.pruning import DoesNotFit, Way, projector_of
+from wattvlm.pruning._parts import in_a_row, is_grid
 
 SCALES = (2, 3, 4)
 _HEAD_WIDTH = 64
@@ -26,7 +27,7 @@ def pack(model: Any, scale: int) -> Callable[[], None]:
 
     def packed(module: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
         features = args[0]
-        width = features.shape[-1]
+        width, sides = features.shape[-1], grid_of(features)
         if not layers:
             layers["asks"] = torch.nn.Linear(width, width, bias=False).to(features)
             heads = max(1, width // _HEAD_WIDTH)
@@ -34,7 +35,8 @@ def pack(model: Any, scale: int) -> Callable[[], None]:
         fine = regions(features, scale)
         coarse = layers["asks"](fine.mean(dim=1, keepdim=True))
         found, _ = layers["looks"](coarse, fine, fine, need_weights=False)
-        return (found.view(features.shape[0], -1, width), *args[1:])
+        kept = [side // scale for side in sides] if is_grid(features) else [-1]
+        return (found.view(features.shape[0], *kept, width), *args[1:])
 
     undo: Callable[[], None] = projector.register_forward_pre_hook(packed).remove
     return undo
@@ -42,12 +44,23 @@ def pack(model: Any, scale: int) -> Callable[[], None]:
 
 def regions(features: Any, scale: int) -> Any:
     """(pictures, tokens, width) as (pictures x regions, tokens of a region, width), regions row by row."""
-    pictures, tokens, width = features.shape
+    rows, columns = grid_of(features)
+    if rows % scale or columns % scale:
+        raise DoesNotFit(f"{rows} x {columns} tokens do not fall into regions of {scale} x {scale}")
+    pictures, width = features.shape[0], features.shape[-1]
+    cells = features.view(pictures, rows // scale, scale, columns // scale, scale, width).transpose(2, 3)
+    return cells.reshape(-1, scale * scale, width)
+
+
+def grid_of(features: Any) -> tuple[int, int]:
+    """Rows and columns of a picture's tokens; DoesNotFit where they are no square and have no grid of their own."""
+    tokens = in_a_row(features).shape[1]
+    if is_grid(features):
+        return int(features.shape[1]), int(features.shape[2])
     side = isqrt(tokens)
-    if side * side != tokens or side % scale:
-        raise DoesNotFit(f"{tokens} tokens are no square that falls into regions of {scale} x {scale}")
-    cells = features.view(pictures, side // scale, scale, side // scale, scale, width).transpose(2, 3)
-    return cells.reshape(pictures * (side // scale) ** 2, scale * scale, width)
+    if side * side != tokens:
+        raise DoesNotFit(f"{tokens} tokens are no square, so that they have no regions")
+    return side, side
 
 
 WAYS = tuple(

@@ -13,7 +13,7 @@ from typing import Any
 
 from wattvlm.pruning import Way, projector_or_none
 from wattvlm.pruning._layers import dropping, dropping_by, looked_at
-from wattvlm.pruning._parts import layers_of
+from wattvlm.pruning._parts import as_before, in_a_row, layers_of
 
 MERGED_FRACTION = 0.25
 KEPT_FRACTION = 0.5
@@ -45,7 +45,7 @@ class _Merging:
     def before(self, projector: Any, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
         """What goes into the projector, merged; whether it folds is tried once."""
         if self._folds is None:
-            self._folds = projector.forward(*args).shape[1] != args[0].shape[1]
+            self._folds = in_a_row(projector.forward(*args)).shape[1] != in_a_row(args[0]).shape[1]
         return None if self._folds else (_a_quarter(args[0]), *args[1:])
 
     def after(self, projector: Any, args: Any, features: Any) -> Any:
@@ -54,7 +54,8 @@ class _Merging:
 
 
 def _a_quarter(features: Any) -> Any:
-    return merged(features, round(features.shape[1] * MERGED_FRACTION))
+    tokens = in_a_row(features)
+    return as_before(merged(tokens, round(tokens.shape[1] * MERGED_FRACTION)), features)
 
 
 def _merged_there(layer: Any, hidden: Any, visual: Any) -> tuple[Any, Any]:

@@ -13,6 +13,7 @@ its models are files of saved runs. Runs are kept by the bench: the same folder 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from wattvlm.errors import WattvlmError
 from wattvlm.plugins import own_modules
 from wattvlm.questions._answers import kept_answers as kept_answers
 from wattvlm.questions._answers import marked
+from wattvlm.questions._figures import row_name
 from wattvlm.questions._files import runs_of
 from wattvlm.questions.asked import Answered as Answered
 from wattvlm.questions.asked import Asked as Asked
@@ -89,7 +91,22 @@ def answered(name: str, folder: str | os.PathLike[str], scores: Sequence[tuple[s
         raise NothingMeasured(
             f"no cell of {folder} was measured, so nothing is answered: {failures or 'none was run yet'}"
         )
-    return study(name).answer(runs, results.design)
+    answer = study(name).answer(runs, results.design)
+    return replace(answer, limits=(*answer.limits, *_not_measured(results)))
+
+
+def _not_measured(results: Results) -> tuple[str, ...]:
+    """Why models have cells without a figure, by the reason."""
+    models = {cell.name: row_name(cell) for cell in results.design.cells()}
+    reasons: dict[str, Counter[str]] = {}
+    for each in results.finished:
+        if each.failure:
+            reasons.setdefault(each.failure, Counter())[models[each.name]] += 1
+    return tuple(f"not measured: {_with_counts(of_models)}: {why}" for why, of_models in reasons.items())
+
+
+def _with_counts(cells: Counter[str]) -> str:
+    return ", ".join(f"{model} ({count} cells)" if count > 1 else model for model, count in cells.items())
 
 
 def runs_in(results: Results, folder: str | os.PathLike[str]) -> tuple[Run, ...]:

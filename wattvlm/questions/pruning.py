@@ -80,7 +80,7 @@ def answer(runs: Sequence[Run], design: Design) -> Answer:
     return Answer(
         NAME, QUESTION,
         design_lines(design, runs, _equal(design)),
-        tuple(findings), (_table(models, names),), (picture,),
+        tuple(findings), _tables(models, names), (picture,),
         (
             "ways are small re-creations that are not trained: what they lose in accuracy is more than a trained one "
             "loses, and is told where a benchmark's questions are asked (--questions)",
@@ -178,20 +178,28 @@ def _series(models: Mapping[str, Mapping[str, Run]], names: Sequence[str]) -> tu
     )  # fmt: skip
 
 
-def _table(models: Mapping[str, Mapping[str, Run]], names: Sequence[str]) -> AnswerTable:
-    is_marked = any(run.answers for by_way in models.values() for run in by_way.values())
-    headings = (
-        Heading("visual tokens"), Heading("kept"), Heading("a request", "J"), Heading("an image", "J"),
-        Heading("saved", "%"), Heading("TTFT", "s"), Heading("a request", "s"), Heading("times as fast"),
-        Heading("peak GB"), *([Heading("right", "%")] if is_marked else []),
-    )  # fmt: skip
-    alone = len(models) == 1
-    rows = [
-        (way if alone else f"{row_name(Cell(model))} {way}", *_row(by_way[way], by_way.get(WHOLE)),
-         *([score_of(by_way[way])] if is_marked else []))
-        for model, by_way in models.items() for way in names if way in by_way
-    ]  # fmt: skip
-    return AnswerTable("Ways and what they save", "way" if alone else "model and way", headings, tuple(rows))
+def _tables(models: Mapping[str, Mapping[str, Run]], names: Sequence[str]) -> tuple[AnswerTable, ...]:
+    """A table of costs for each model, without columns that are empty in it, and one of right answers where marked."""
+    found: list[AnswerTable] = []
+    for model, by_way in models.items():
+        ordered = [way for way in names if way in by_way]
+        of = "" if len(models) == 1 else f": {row_name(Cell(model))}"
+        rows = [(way, *_row(by_way[way], by_way.get(WHOLE))) for way in ordered]
+        filled = [place for place in range(len(_HEADINGS)) if any(row[place + 1] is not None for row in rows)]
+        headings = tuple(_HEADINGS[place] for place in filled)
+        kept = tuple((row[0], *(row[place + 1] for place in filled)) for row in rows)
+        found.append(AnswerTable(f"Ways and what they save{of}", "way", headings, kept))
+        if any(run.answers for run in by_way.values()):
+            right = tuple((way, score_of(by_way[way])) for way in ordered)
+            found.append(AnswerTable(f"Right answers that are left{of}", "way", (Heading("right", "%"),), right))
+    return tuple(found)
+
+
+_HEADINGS = (
+    Heading("tokens"), Heading("kept"), Heading("request", "J"), Heading("image", "J"), Heading("saved", "%"),
+    Heading("TTFT", "s"), Heading("request", "s"), Heading("speed-up"), Heading("peak GB"),
+)  # fmt: skip
+"""tokens: visual ones that enter the language model; kept: of these, what its last layer computes."""
 
 
 def _row(run: Run, whole: Run | None) -> tuple[Value, ...]:
