@@ -92,7 +92,7 @@ STUDIES: Mapping[str, tuple[Shown, ...]] = {
     ),
     "video": (
         _shipped("--output 4", output_tokens=(4,)),
-        _published("--images 0,1,2,3 --output 2", images=(0, 1, 2, 3), output_tokens=(2,)),
+        _published("--images 0,2,4,6 --output 2", (*SMALL, LARGER), images=(0, 2, 4, 6), output_tokens=(2,)),
     ),
     "stages": (_shipped(), _published("--output 4", (*SMALL, LARGER), output_tokens=(4,))),
     "models": (_shipped(), _published("--output 4", MANY, output_tokens=(4,))),

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
-from tests.questions.virtual_runs import answered, request_of
+from tests.bench.tiny_configs import tiny
+from tests.questions.virtual_runs import answered, clip_request, request_of
+from wattvlm import meter
 from wattvlm.answers import Answer
+from wattvlm.bench import Cell
+from wattvlm.bench.made_up import NoClips
+from wattvlm.bench.subjects import TransformersSubject
 from wattvlm.questions import Asked, video
+from wattvlm.questions._clips import ClipSubject
 from wattvlm.testing import CostModel
 
 GAIN = 1.02
@@ -14,9 +23,10 @@ COSTS = CostModel(variation_fraction=0.01)
 ASKED = Asked(models=("m",))
 
 
-def truth_j(frames: int) -> dict[str, float]:
-    (cell,) = ASKED.design(images=(frames,), resolutions=video.SIZE).cells()
-    return COSTS.truth_j(request_of(cell))
+def truth_j(frames: int, way: str = "pictures") -> dict[str, float]:
+    asked = Asked(models=(f"m+{way}",))
+    (cell,) = asked.design(images=(frames,), resolutions=video.SIZE).cells()
+    return COSTS.truth_j(clip_request(cell))
 
 
 @pytest.fixture(scope="module")
@@ -25,21 +35,37 @@ def answer() -> Answer:
 
 
 def test_one_more_frame_costs_what_the_cost_model_says(answer):
-    finding = answer.finding("m: one more frame")
+    for way, tokens in (("pictures", 64), ("video", 32)):
+        finding = answer.finding(f"m as {way}: one more frame")
+        assert finding.found is not None
+        assert f"a frame is {tokens} visual tokens" in finding.words
+        truth = GAIN * (truth_j(16, way)["call"] - truth_j(2, way)["call"]) / 14
+        assert finding.found.low < truth < finding.found.high
+        assert finding.found.high - finding.found.low < 0.3 * finding.found.value
+
+
+def test_a_clip_that_merges_its_frames_takes_the_part_that_the_cost_model_says(answer):
+    finding = answer.finding("m: 16 frames as video")
+    truth = truth_j(16, "video")["call"] / truth_j(16)["call"]
     assert finding.found is not None
-    assert "64 visual tokens" in finding.words
-    assert finding.found.low < GAIN * (truth_j(16)["call"] - truth_j(2)["call"]) / 14 < finding.found.high
-    assert finding.found.high - finding.found.low < 0.3 * finding.found.value
+    assert finding.found.low < truth < finding.found.high
+    assert finding.verdict == "holds"
+    assert "512 visual tokens against 1,024" in finding.words
+
+
+def test_a_way_that_merges_nothing_is_not_called_cheaper():
+    found = answered(video, ASKED, lambda _: COSTS, request=request_of)
+    assert found.finding("m: 16 frames as video").verdict == "cannot tell"
 
 
 def test_a_clip_takes_so_many_times_the_joules_of_text_alone(answer):
-    finding = answer.finding("m: 16 frames against text alone")
+    finding = answer.finding("m as pictures: 16 frames against text alone")
     assert finding.found is not None
     assert finding.found.low < truth_j(16)["call"] / truth_j(0)["call"] < finding.found.high
 
 
 def test_the_stages_that_frames_burden_have_their_share(answer):
-    finding = answer.finding("m: vision encode and prefill at 16 frames")
+    finding = answer.finding("m as pictures: vision encode and prefill at 16 frames")
     truth = truth_j(16)
     assert finding.found is not None
     part = (truth["vision_encode"] + truth["prefill"]) / truth["call"]
@@ -48,11 +74,32 @@ def test_the_stages_that_frames_burden_have_their_share(answer):
 
 
 def test_a_first_token_that_grows_slower_than_the_frames_is_told(answer):
-    assert answer.finding("m: TTFT from 2 frames to 16 frames").verdict == "does not hold"
+    assert answer.finding("m as pictures: TTFT from 2 frames to 16 frames").verdict == "does not hold"
 
 
 def test_each_clip_is_a_row(answer):
     rows = {row[0]: row for row in answer.tables[0].rows}
-    assert rows["m 16 frames"][1] == 1024
-    assert rows["m text only"][3] is None
+    assert rows["m as pictures 16 frames"][1] == 1024
+    assert rows["m as video text only"][3] is None
     assert [x for x, _ in answer.pictures[0].series[0].points] == [0, 2, 4, 8, 16]
+
+
+def test_a_family_with_a_way_of_its_own_is_given_a_clip_and_another_says_that_it_has_none(tmp_path: Path):
+    pytest.importorskip("transformers")
+    subject = ClipSubject(TransformersSubject(random_weights=True))
+    kinds = {"qwen2-vl-2b": 2 * 40, "qwen3.5-0.8b": 2 * 28, "smolvlm-256m": 0}
+    for kind, visual in kinds.items():
+        path = tmp_path / kind / "config.json"
+        path.parent.mkdir()
+        path.write_text(json.dumps(tiny(kind)))
+        cell = Cell(f"{path}+video", 3, (224, 140), 2, 3, "float32", "cpu")
+        if not visual:
+            with pytest.raises(NoClips, match="'smolvlm' takes a clip only as pictures"):
+                subject.call_of(cell, 0)
+            continue
+        with meter(probes=[]) as m:
+            subject.call_of(cell, 0)()
+        assert m.report.tokens.visual_input == 2 * visual, "three frames are two parts in time"
+        assert m.report.tokens.output == 2 * 3
+    with pytest.raises(NoClips, match="takes no clips"):
+        ClipSubject(TransformersSubject()).call_of(Cell("shipped+video", 2, dtype="float32", device="cpu"), 0)

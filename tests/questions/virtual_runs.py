@@ -10,6 +10,7 @@ from wattvlm.answers import Answer
 from wattvlm.bench import Cell
 from wattvlm.pruning import ways
 from wattvlm.questions import Answered, Asked, Run, Study, pruning
+from wattvlm.questions import _clips as clips
 from wattvlm.questions import _prefixes as prefixes
 from wattvlm.testing import CostModel, Request
 
@@ -42,7 +43,16 @@ def cached_request(cell: Cell) -> Request:
     return replace(whole, cached=kept[order], is_encoded=order in (prefixes.COLD, prefixes.LAST))
 
 
-NEEDED_REQUESTS: dict[str, Callable[[Cell], Request]] = {"pruning": pruned_request, "prefix-cache": cached_request}
+def clip_request(cell: Cell) -> Request:
+    """Each two frames are one in the way of the study of clips for video, as in Qwen2-VL."""
+    whole = request_of(cell)
+    merged = clips.named(cell)[1] == clips.VIDEO
+    return replace(whole, visual=whole.visual // 2) if merged else whole
+
+
+NEEDED_REQUESTS: dict[str, Callable[[Cell], Request]] = {
+    "pruning": pruned_request, "prefix-cache": cached_request, "video": clip_request,
+}  # fmt: skip
 
 
 def marked_answers(right: float, questions: int = 80, seed: int = 0, chance: float = 0.25) -> tuple[Answered, ...]:

@@ -1,13 +1,16 @@
-"""Study: joules against the number of frames of a clip: what one more frame costs, and in which stage."""
+"""Study: joules against the frames of a clip, as the model's own way for video takes them and as pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import inf
 
 from wattvlm.answers import Answer, AnswerTable, Finding, Heading, Picture, Series, Value
 from wattvlm.bench import Design
+from wattvlm.bench.subjects import TransformersSubject
 from wattvlm.comparison import Expected
+from wattvlm.questions._clips import BETWEEN, PICTURES, VIDEO, ClipSubject, named
 from wattvlm.questions._figures import (
     expected_of_energy,
     joules,
@@ -35,8 +38,14 @@ HALF = 0.5
 
 
 def design(asked: Asked) -> Design:
-    """Clips of several lengths, each frame a picture of one size, and the same words without any."""
-    return asked.design(images=FRAMES, resolutions=SIZE)
+    """Clips of several lengths, as a clip and each frame as a picture, and the same words without any."""
+    models = tuple(f"{model}{BETWEEN}{way}" for model in asked.models for way in (PICTURES, VIDEO))
+    return replace(asked, models=models).design(images=FRAMES, resolutions=SIZE)
+
+
+def subject(asked: Asked) -> ClipSubject:
+    """Models by transformers, given their frames in one way or the other."""
+    return ClipSubject(TransformersSubject(random_weights=asked.random_weights))
 
 
 def answer(runs: Sequence[Run], design: Design) -> Answer:
@@ -44,23 +53,60 @@ def answer(runs: Sequence[Run], design: Design) -> Answer:
     findings: list[Finding] = []
     series: list[Series] = []
     ordered: list[tuple[str, Run]] = []
-    for name, alike in series_of(runs, "images", "resolution").items():
-        by_length = sorted(alike, key=lambda run: (run.cell.images, run.cell.resolution or (0, 0)))
+    groups = {
+        name: sorted(alike, key=lambda run: (run.cell.images, run.cell.resolution or (0, 0)))
+        for name, alike in series_of([_in_words(run) for run in runs], "images", "resolution").items()
+    }
+    for name, by_length in groups.items():
         findings += _findings(name, by_length)
         series.append(_series(name, by_length))
         ordered += [(f"{name} {_frames(run)}", run) for run in by_length]
+    findings += _by_ways(groups)
     return Answer(
         NAME, QUESTION,
         design_lines(design, runs, "the words of the prompt, the size of a frame, the length of the answer, the batch"),
         tuple(findings), (_table(ordered),),
         (Picture("Joules of a request by the frames of its clip", "frames", "J a request", tuple(series)),),
         (
-            "frames are given as pictures one after the other; a model's own path for video may merge frames (Qwen2-VL "
-            "merges two into one), and then a frame costs less",
+            "as video, frames go in by the model's own way for clips, which may merge them (Qwen-VL makes one of two) "
+            "and make them smaller; as pictures they go in one by one; a model without such a way has these alone",
             "reading and decoding a clip on the host is not in the joules of the accelerator",
             "the slope holds between the shortest and the longest clip that was measured",
         ),
         any(run.is_modelled for run in runs), any(run.report.virtual for run in runs),
+    )  # fmt: skip
+
+
+def _in_words(run: Run) -> Run:
+    """The run with a cell whose model says how it was given its frames."""
+    model, way = named(run.cell)
+    return replace(run, cell=replace(run.cell, model=f"{model} {_AS[way]}"))
+
+
+_AS = {PICTURES: "as pictures", VIDEO: "as video"}
+
+
+def _by_ways(groups: Mapping[str, Sequence[Run]]) -> list[Finding]:
+    """The longest clip that was measured in both ways: what its own way for video takes of what pictures take."""
+    found: list[Finding] = []
+    for name, pictures in groups.items():
+        videos = groups.get(name.replace(_AS[PICTURES], _AS[VIDEO]), ()) if _AS[PICTURES] in name else ()
+        both = [(a, b) for a in pictures for b in videos if a.cell.images == b.cell.images > 0]
+        if both:
+            label = name.replace(f" {_AS[PICTURES]}", "")
+            found.append(_against_pictures(label, *max(both, key=lambda pair: pair[0].cell.images)))
+    return found
+
+
+def _against_pictures(label: str, pictures: Run, video: Run) -> Finding:
+    modelled = pictures.is_modelled or video.is_modelled
+    before, after = joules(pictures.report), joules(video.report)
+    took = None if before is None or after is None else quotient(after, before)
+    few, many = (per_request(run.report, "visual_input") for run in (video, pictures))
+    tokens = "" if few is None or many is None else f"; {few:,.0f} visual tokens against {many:,.0f}"
+    return Finding(
+        f"{label}: {_frames(video)} as video", f"times the joules of the same frames as pictures{tokens}", took, "",
+        "fewer joules as video", verdict(took, 0.0, 1.0, is_modelled=modelled), is_modelled=modelled,
     )  # fmt: skip
 
 
@@ -91,7 +137,10 @@ def _one_more(name: str, clips: Sequence[Run], modelled: bool) -> Finding:
     what = f"{name}: one more frame"
     tokens = {round(count / run.cell.images, 3) for run in clips if (count := per_request(run.report, "visual_input"))}
     if len(tokens) != 1:
-        words = "frames have no common number of visual tokens, or fewer than three clips were measured"
+        words = (
+            "frames have no common number of visual tokens, or no clip was measured. Cure: one --resolution, and even "
+            "numbers of frames where a model makes one of two"
+        )
         return Finding(what, words, None, "J", is_modelled=modelled)
     (a_frame,) = tokens
     # Words that come with a frame, such as its separator, are the frame's.
