@@ -73,7 +73,7 @@ def _published(
 def _answers(title: str, calls: int, options: str, **of_study: Any) -> Shown:
     asked = Asked(("shipped",), most_calls=calls, limit_ns=300 * NS_PER_S, cool_down_ns=100 * NS_PER_MS,
                   devices=("cpu",), dtypes=("float32",), **of_study)  # fmt: skip
-    return Shown(title, asked, f"shipped{options}", is_drawn=not of_study)
+    return Shown(title, asked, f"shipped{options}")
 
 
 def _untrained(calls: int, options: str = "", **of_study: Any) -> Shown:
@@ -81,7 +81,7 @@ def _untrained(calls: int, options: str = "", **of_study: Any) -> Shown:
                   cool_down_ns=100 * NS_PER_MS, dtypes=("bfloat16",), **of_study)  # fmt: skip
     named = " ".join(f"--config {model}" for model in SMALL)
     command = f"{named} --random-weights --dtype bfloat16 {options} --calls {calls}"
-    return Shown("Architectures at published size, random weights", asked, " ".join(command.split()))
+    return Shown("Architectures at published size, random weights", asked, " ".join(command.split()), is_drawn=True)
 
 
 STUDIES: Mapping[str, tuple[Shown, ...]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from wattvlm.bench.made_up import NoClips
 from wattvlm.bench.subjects import TransformersSubject
 from wattvlm.questions import Asked, video
 from wattvlm.questions._clips import ClipSubject
-from wattvlm.testing import CostModel
+from wattvlm.testing import CostModel, Request
 
 GAIN = 1.02
 COSTS = CostModel(variation_fraction=0.01)
@@ -54,8 +55,8 @@ def test_a_clip_that_merges_its_frames_takes_the_part_that_the_cost_model_says(a
 
 
 def test_a_way_that_merges_nothing_is_not_called_cheaper():
-    found = answered(video, ASKED, lambda _: COSTS, request=request_of)
-    assert found.finding("m: 16 frames as video").verdict == "cannot tell"
+    found = answered(video, replace(ASKED, images=(2, 4)), lambda _: COSTS, calls=10, request=request_of)
+    assert found.finding("m: 4 frames as video").verdict == "cannot tell"
 
 
 def test_a_clip_takes_so_many_times_the_joules_of_text_alone(answer):
@@ -77,11 +78,24 @@ def test_a_first_token_that_grows_slower_than_the_frames_is_told(answer):
     assert answer.finding("m as pictures: TTFT from 2 frames to 16 frames").verdict == "does not hold"
 
 
-def test_each_clip_is_a_row(answer):
-    rows = {row[0]: row for row in answer.tables[0].rows}
-    assert rows["m as pictures 16 frames"][1] == 1024
-    assert rows["m as video text only"][3] is None
+def test_each_clip_is_a_row_and_its_frames_share_its_joules(answer):
+    as_pictures, as_video = ({row[0]: row for row in table.rows} for table in answer.tables)
+    assert as_pictures["16 frames"][1] == 1024
+    assert as_video["16 frames"][1] == 512
+    assert as_video["text only"][3] is None
     assert [x for x, _ in answer.pictures[0].series[0].points] == [0, 2, 4, 8, 16]
+
+
+def test_a_frame_of_a_clip_that_counts_as_one_picture_takes_its_part_of_the_clip():
+    def one_clip(cell: Cell) -> Request:
+        return replace(clip_request(cell), images=min(cell.images, 1))
+
+    def frames_of(found: Answer) -> list[object]:
+        return [row[3] for row in found.tables[1].rows]
+
+    asked = replace(ASKED, images=(2, 4))
+    by_frame, by_clip = (frames_of(answered(video, asked, calls=5, request=each)) for each in (clip_request, one_clip))
+    assert by_frame == by_clip
 
 
 def test_a_family_with_a_way_of_its_own_is_given_a_clip_and_another_says_that_it_has_none(tmp_path: Path):

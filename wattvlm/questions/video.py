@@ -52,20 +52,18 @@ def answer(runs: Sequence[Run], design: Design) -> Answer:
     """What one more frame costs, and what the longest clip takes against the words alone."""
     findings: list[Finding] = []
     series: list[Series] = []
-    ordered: list[tuple[str, Run]] = []
     groups = {
         name: sorted(alike, key=lambda run: (run.cell.images, run.cell.resolution or (0, 0)))
-        for name, alike in series_of([_in_words(run) for run in runs], "images", "resolution").items()
+        for name, alike in sorted(series_of([_in_words(run) for run in runs], "images", "resolution").items())
     }
     for name, by_length in groups.items():
         findings += _findings(name, by_length)
         series.append(_series(name, by_length))
-        ordered += [(f"{name} {_frames(run)}", run) for run in by_length]
     findings += _by_ways(groups)
     return Answer(
         NAME, QUESTION,
         design_lines(design, runs, "the words of the prompt, the size of a frame, the length of the answer, the batch"),
-        tuple(findings), (_table(ordered),),
+        tuple(findings), tuple(_table(name, by_length) for name, by_length in groups.items()),
         (Picture("Joules of a request by the frames of its clip", "frames", "J a request", tuple(series)),),
         (
             "as video, frames go in by the model's own way for clips, which may merge them (Qwen-VL makes one of two) "
@@ -178,18 +176,26 @@ def _series(name: str, runs: Sequence[Run]) -> Series:
     return Series(name, tuple(points))
 
 
-def _table(ordered: Sequence[tuple[str, Run]]) -> AnswerTable:
+def _table(name: str, runs: Sequence[Run]) -> AnswerTable:
     headings = (
         Heading("tokens"), Heading("request", "J"), Heading("frame", "J"), Heading("encode", "J"),
         Heading("prefill", "J"), Heading("decode", "J"), Heading("TTFT", "s"), Heading("request", "s"),
     )  # fmt: skip
-    return AnswerTable("Joules and time by frames", "cell", headings, tuple(_row(name, run) for name, run in ordered))
+    return AnswerTable(f"Joules and time by frames: {name}", "clip", headings, tuple(_row(run) for run in runs))
 
 
-def _row(name: str, run: Run) -> tuple[Value, ...]:
+def _row(run: Run) -> tuple[Value, ...]:
     report = run.report
     stages: list[Expected | None] = [part_joules(report, stage) for stage in (VISION_ENCODE, PREFILL, DECODE)]
     return (
-        name, per_request(report, "visual_input"), joules(report), joules(report, "image"), *stages,
+        _frames(run), per_request(report, "visual_input"), joules(report), _a_frame(run), *stages,
         expected_of(times(report, "ttft")), expected_of(times(report, "call")),
     )  # fmt: skip
+
+
+def _a_frame(run: Run) -> Expected | None:
+    """Joules of a frame's encoding and its share of prefill; a clip of frames counts as one picture in a report."""
+    found, counted = joules(run.report, "image"), run.report.images
+    if found is None or not counted or not run.cell.images:
+        return None
+    return scaled(found, counted / (run.report.requests * run.cell.images))
