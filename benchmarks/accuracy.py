@@ -1,8 +1,8 @@
 """Joules of a prefill against the truth of simulated sessions: bias, RMS, coverage, by sensor, length and calls.
 
     python -m benchmarks accuracy --sessions 40 --sensor counter-100ms --phase 45     a look
-    python -m benchmarks accuracy --docs --results docs.jsonl                         the tables of docs/accuracy.md
-    python -m benchmarks accuracy --results all.jsonl --resume                        400 sessions of every cell (hours)
+    python -m benchmarks accuracy --docs --results some.jsonl                         fewer sessions of each cell
+    python -m benchmarks accuracy --results all.jsonl --resume                        400 each (hours)
 
 A session draws everything anew: powers of encode, prefill, decode, idle and gaps, the board's limit and its gain, the
 sensor's phase, tick jitter of up to 3 ms, random pauses, and a skew of up to 3 ms common to all marks. Powers vary from
