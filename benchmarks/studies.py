@@ -3,7 +3,8 @@
 python -m benchmarks studies --sessions 100
 
 Each session is a study over virtual runs of calls whose power scatters by 3 %, on a counter of 20 ms with a gain that
-is not known. What is told is what the study's intervals or its own verdicts say.
+is not known. What is told is what the study's intervals or its own verdicts say. No two rows share a run: rows that do
+are wrong together; --common gives them the same runs all the same. --study NAME: the rows of one study alone.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from functools import lru_cache
 from benchmarks.tables import show
 from wattvlm.answers import Answer
 from wattvlm.bench import Cell
+from wattvlm.comparison import Score
 from wattvlm.questions import Asked, Run, devices, models, output_length, stages, visual_tokens
 from wattvlm.questions.asked import Study
 from wattvlm.report import Report
@@ -100,12 +102,13 @@ def request_of(cell: Cell) -> Request:
     return Request(cell.images, cell.images * (width // 28) * (height // 28), 32, cell.output_tokens, cell.batch_size)
 
 
-def session(tried: Tried, effect: float, seed: int, calls: int) -> bool:
+def session(tried: Tried, effect: float, seed: int, calls: int, is_common: bool = False) -> bool:
     """Whether one session of a study tells the effect; cells in the order of its matrix, a board's gain common."""
     design = tried.study.design(tried.asked)
     gain = 1.0 + 0.025 * ((seed * 7) % 5 - 2) / 2
+    first = 1_000 * seed if is_common else 10_000_000 * TRIED.index(tried) + 100 * seed
     runs = [
-        Run(cell, _report(tried.costs(cell, effect), request_of(cell), calls, 1_000 * seed + place, gain))
+        Run(cell, _report(tried.costs(cell, effect), request_of(cell), calls, first + place, gain))
         for place, cell in enumerate(sorted(design.cells(), key=lambda cell: cell.name))
     ]
     return tried.told(tried.study.answer(runs, design))
@@ -117,21 +120,37 @@ def _report(costs: CostModel, request: Request, calls: int, seed: int, gain: flo
     return costs.report(request, calls, seed, 20 * NS_PER_MS, gain)
 
 
+def in_words(told: int, sessions: int) -> str:
+    """In how many of the sessions something was told, with Wilson's 95 % interval."""
+    share = Score("", told, sessions)
+    low, high = (100 * end for end in share.interval_fraction)
+    return f"{told} of {sessions}: {100 * share.fraction:.1f} % ({low:.1f} to {high:.1f})"
+
+
 def run(arguments: Sequence[str] = ()) -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks studies", description=__doc__)
     parser.add_argument("--sessions", type=int, default=10)
     parser.add_argument("--calls", type=int, default=CALLS)
     parser.add_argument("--effect", type=float, default=0.05)
+    parser.add_argument("--study", default="", choices=("", *dict.fromkeys(tried.study.NAME for tried in TRIED)))
+    parser.add_argument("--common", action="store_true")
     asked = parser.parse_args(arguments)
+    chosen = [tried for tried in TRIED if asked.study in ("", tried.study.NAME)]
     effects = (asked.effect, 0.0)
+    all_told = dict.fromkeys(effects, 0)
     rows: list[tuple[str, ...]] = []
-    for tried in TRIED:
+    for tried in chosen:
         told = dict.fromkeys(effects, 0)
         for seed in range(1, asked.sessions + 1):
             for effect in effects:
-                told[effect] += session(tried, effect, seed, asked.calls)
-        words = (f"{100 * told[effect] / asked.sessions:.0f} %" for effect in effects)
-        rows.append((tried.study.NAME, tried.effect_of, *words))
+                told[effect] += session(tried, effect, seed, asked.calls, asked.common)
+        for effect in effects:
+            all_told[effect] += told[effect]
+        rows.append(
+            (tried.study.NAME, tried.effect_of, *(in_words(told[effect], asked.sessions) for effect in effects))
+        )
+    together = asked.sessions * len(chosen)
+    rows.append(("all", "", *(in_words(all_told[effect], together) for effect in effects)))
     title = f"{asked.sessions} sessions each, {asked.calls} calls a cell"
     show(title, ("study", "effect of", f"{asked.effect * 100:g} % is told", "none, but told"), rows)
