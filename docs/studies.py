@@ -35,7 +35,10 @@ SMALL = ("smolvlm-256m", "lfm2-vl-450m", "qwen3.5-0.8b")
 """Three architectures that two cores run in seconds a call."""
 
 LARGER = "qwen2-vl-2b"
-MANY = ("smolvlm-256m", "smolvlm-500m", "lfm2-vl-450m", "qwen3.5-0.8b", "internvl3-1b", LARGER)
+MANY = (
+    "smolvlm-256m", "smolvlm-500m", "lfm2-vl-450m", "qwen3.5-0.8b", "internvl3-1b", LARGER, "mobilevlm-1.7b",
+    "mini-internvl-2b", "imp-3b", "bunny-3b", "mini-internvl-4b",
+)  # fmt: skip
 WIDTH = 110
 HERE = """\
 On 2 shared virtual cores without a GPU, one thread (`OMP_NUM_THREADS=1`). Other work ran beside, so that times scatter

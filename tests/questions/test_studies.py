@@ -48,6 +48,13 @@ def test_an_answer_states_its_design_its_findings_and_its_limits(answer):
         assert all(len(row) == len(table.headings) + 1 for row in table.rows)
 
 
+def test_what_all_cells_have_in_common_is_stated_in_numbers():
+    answer = answered(STUDIES["output-length"], Asked(models=("m",), resolutions=((224, 112),)), calls=5)
+    (held,) = [line for line in answer.design if line.startswith("held equal: ")]
+    assert held.split(". In all cells: ")[1].startswith("1 picture, 224 x 112 pixels, a batch of 1")
+    assert "output token" not in held
+
+
 def test_an_answer_reads_the_same_in_every_format(answer):
     pytest.importorskip("matplotlib")
     console, markdown, latex, page, plain = (

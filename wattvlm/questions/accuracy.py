@@ -16,7 +16,7 @@ from wattvlm.comparison import Expected, Score
 from wattvlm.questions._answers import UNTRAINED, BenchmarkSubject
 from wattvlm.questions._asking import benchmark_of, digest, marks_of, questions_of
 from wattvlm.questions._figures import run_joules, times
-from wattvlm.questions.asked import Asked, Run, design_lines
+from wattvlm.questions.asked import HOW_IT_RUNS, Asked, Run, design_lines
 from wattvlm.studies.expected import expected_of
 from wattvlm.studies.quotients import quotient, scaled, verdict
 from wattvlm.studies.significance import SIGNIFICANT, holm, least_differing, mcnemar
@@ -55,7 +55,7 @@ def answer(runs: Sequence[Run], design: Design) -> Answer:
     marks = _marks(runs)
     findings = [finding for each in marks for finding in _findings(each)]
     equal = f"the questions of {design.versions.get('benchmark', 'the benchmark')}, each asked once in one order"
-    lines = design_lines(design, runs, equal)
+    lines = design_lines(design, runs, equal, HOW_IT_RUNS)
     return Answer(
         NAME, QUESTION, (*lines[:2], _how_many(marks)),
         (*findings, *_pairs(marks)), (_table(marks),),

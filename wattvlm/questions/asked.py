@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import sqrt
 from typing import Any, Protocol
@@ -125,17 +125,48 @@ def subject_of(study: Study, asked: Asked) -> Subject | None:
     return None if made is None else made(asked)
 
 
-def design_lines(design: Design, runs: Sequence[Run], equal: str) -> tuple[str, ...]:
-    """How the runs were designed, in words. equal: what is held the same in all cells."""
+def _count(word: str) -> Callable[[int], str]:
+    return lambda number: f"{number} {word}{'' if number == 1 else 's'}"
+
+
+def _size(pixels: tuple[int, int] | None) -> str:
+    return "" if pixels is None else f"{pixels[0]} x {pixels[1]} pixels"
+
+
+STATED: Mapping[str, Callable[[Any], str]] = {
+    "images": _count("picture"), "resolution": _size, "output_tokens": _count("output token"),
+    "batch_size": lambda number: f"a batch of {number}", "dtype": str, "device": str,
+}  # fmt: skip
+"""The fields of a cell as words; "" says nothing."""
+
+HOW_IT_RUNS = ("dtype", "device")
+"""The fields of a cell that say nothing of what is asked."""
+
+
+def design_lines(
+    design: Design, runs: Sequence[Run], equal: str, stated: Sequence[str] = tuple(STATED)
+) -> tuple[str, ...]:
+    """How the runs were designed, in words.
+
+    equal: what is held the same in all cells. stated: the fields of a cell that say what was asked for, whose values
+    are given where all cells have the same.
+    """
     calls = [len(run.report.calls) for run in runs]
     fewest, most = (min(calls), max(calls)) if calls else (0, 0)
     how_many = f"{fewest}" if fewest == most else f"{fewest} to {most}"
     return (
         f"{len(runs)} cells in random order (seed {design.seed}), {how_many} calls each after 2 to warm up, with "
         f"pauses of random length; {design.cool_down_ns / NS_PER_S:g} s of quiet before each cell",
-        f"held equal: {equal}",
+        f"held equal: {equal}{_values([run.cell for run in runs], stated)}",
         _how_surely(design, runs),
     )
+
+
+def _values(cells: Sequence[Cell], stated: Sequence[str]) -> str:
+    """What all cells have in common, in numbers."""
+    alike = [name for name in stated if len({getattr(cell, name) for cell in cells}) == 1]
+    words = [word for name in alike if (word := STATED[name](getattr(cells[0], name)))]
+    return f". In all cells: {', '.join(words)}" if words else ""
 
 
 def _how_surely(design: Design, runs: Sequence[Run]) -> str:

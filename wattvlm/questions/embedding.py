@@ -11,7 +11,7 @@ from wattvlm.bench import Cell, Design
 from wattvlm.bench.subjects import TransformersSubject, config_of
 from wattvlm.comparison import Expected
 from wattvlm.questions._figures import row_name, run_joules, times
-from wattvlm.questions.asked import Asked, Run, by_model, design_lines
+from wattvlm.questions.asked import HOW_IT_RUNS, Asked, Run, by_model, design_lines
 from wattvlm.studies.expected import expected_of
 from wattvlm.studies.quotients import quotient, saving, scaled
 
@@ -96,7 +96,9 @@ def answer(runs: Sequence[Run], design: Design) -> Answer:
     findings = [finding for model, of_model in by_model(runs).items() for finding in _findings(model, of_model)]
     return Answer(
         NAME, QUESTION,
-        design_lines(design, runs, "the words and the size of the pictures; nothing is generated"),
+        design_lines(
+            design, runs, "the words and the size of the pictures; nothing is generated", ("resolution", *HOW_IT_RUNS)
+        ),
         tuple(findings), (_table(runs),),
         (Picture("Joules of an embedding by the batch", "embeddings a call", "J an embedding", _series(runs)),),
         (

@@ -21,7 +21,7 @@ from wattvlm.questions._pruned import BETWEEN, PrunedModels, PrunedSubject
 from wattvlm.questions._pruned import NO_PICTURE as NO_PICTURE
 from wattvlm.questions._pruned import WHOLE as WHOLE
 from wattvlm.questions._pruned import named as named
-from wattvlm.questions.asked import Asked, Run, design_lines
+from wattvlm.questions.asked import HOW_IT_RUNS, STATED, Asked, Run, design_lines
 from wattvlm.studies.compare import per_request
 from wattvlm.studies.expected import expected_of
 from wattvlm.studies.quotients import quotient, saving, verdict
@@ -79,7 +79,7 @@ def answer(runs: Sequence[Run], design: Design) -> Answer:
     picture = Picture("Joules of a request by way", "", "J a request", _series(models, names), names)
     return Answer(
         NAME, QUESTION,
-        design_lines(design, runs, _equal(design)),
+        design_lines(design, runs, *_equal(design)),
         tuple(findings), _tables(models, names), (picture,),
         (
             "ways are small re-creations that are not trained: what they lose in accuracy is more than a trained one "
@@ -91,12 +91,13 @@ def answer(runs: Sequence[Run], design: Design) -> Answer:
     )  # fmt: skip
 
 
-def _equal(design: Design) -> str:
-    """What is held equal, in words."""
+def _equal(design: Design) -> tuple[str, tuple[str, ...]]:
+    """What is held equal in words, and the fields of a cell that say it in numbers."""
     benchmark = design.versions.get("benchmark")
     if benchmark is None:
-        return "the prompt's text, the picture and the answer's length; weights are the same"
-    return f"the questions of {benchmark}, each asked once in one order; the answer's length, read up to its end"
+        return "the prompt's text, the picture and the answer's length; weights are the same", tuple(STATED)
+    asked = f"the questions of {benchmark}, each asked once in one order; the answer's length, read up to its end"
+    return asked, ("output_tokens", *HOW_IT_RUNS)
 
 
 def _lengths(runs: Sequence[Run]) -> str:

@@ -15,7 +15,7 @@ from wattvlm.comparison import Expected
 from wattvlm.questions._figures import run_joules, times
 from wattvlm.questions._kept import score_of
 from wattvlm.questions._retrieved import BETWEEN, CANDIDATE, QUERY, RetrievalSubject, named, queries_of
-from wattvlm.questions.asked import Asked, Run, design_lines
+from wattvlm.questions.asked import HOW_IT_RUNS, Asked, Run, design_lines
 from wattvlm.studies.expected import expected_of
 from wattvlm.studies.quotients import scaled, verdict
 
@@ -79,7 +79,7 @@ def answer(runs: Sequence[Run], design: Design) -> Answer:
     sides = _by_model(runs)
     findings = [finding for each in sides for finding in _findings(each)]
     return Answer(
-        NAME, QUESTION, design_lines(design, runs, "queries and candidates, one a call in one order"),
+        NAME, QUESTION, design_lines(design, runs, "queries and candidates, one a call in one order", HOW_IT_RUNS),
         tuple(findings), (_table(sides),),
         (Picture("Right candidates by the joules of a query", "J a query", "hit@1", _series(sides)),),
         (

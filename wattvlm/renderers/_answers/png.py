@@ -8,7 +8,8 @@ from __future__ import annotations
 import io
 import textwrap
 import warnings
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from math import isfinite
 from typing import Any
@@ -27,6 +28,12 @@ _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#
 """Okabe and Ito (2008), told apart by most who see few colours."""
 
 _MARKS = "osD^vP*X"
+_HATCHES = ("", "//", "..")
+"""Of bars once all colours are taken, and once more."""
+
+_DODGE = 0.012
+"""Series with points at one place stand beside each other, by this part of the axis."""
+
 _HEIGHT_INCHES = 4.2
 
 
@@ -42,55 +49,87 @@ def render(answer: Answer, width_inches: float = 8.0, dpi: int = 150) -> bytes:
         warnings.simplefilter("ignore")  # a name may have letters that the font lacks; they are drawn as boxes
         size = (max(5.0, width_inches), _HEIGHT_INCHES * len(drawn))
         figure = figures.Figure(figsize=size, dpi=dpi, facecolor=_PAGE, layout="constrained")
+        places = _places(drawn)
         for panel, picture in zip(figure.subplots(len(drawn), 1, squeeze=False)[:, 0], drawn):
-            _draw(panel, picture, answer)
+            _draw(panel, picture, answer, places)
         file = io.BytesIO()
         figure.savefig(file, format="png", facecolor=_PAGE, metadata={"Software": None})
     return file.getvalue()
 
 
-def _draw(panel: Any, picture: Picture, answer: Answer) -> None:
+def _places(pictures: Sequence[Picture]) -> dict[str, int]:
+    """A number for each series' name, so that it looks the same in all pictures."""
+    names = dict.fromkeys(series.name for picture in pictures for series in picture.series if series.points)
+    return {name: place for place, name in enumerate(names)}
+
+
+def _draw(panel: Any, picture: Picture, answer: Answer, places: Mapping[str, int]) -> None:
     dress(panel, _PAGE, _INK, _GRID)
     kind = " (modelled)" if answer.is_modelled else " (VIRTUAL)" if answer.virtual else ""
     title = "\n".join(textwrap.wrap(legible(picture.title + kind), 80))
     panel.set_title(title, loc="left", fontsize=11, color=_INK, parse_math=False)
     if picture.names:
-        _bars(panel, picture)
+        _bars(panel, picture, places)
     else:
-        for place, series in enumerate(picture.series):
-            _line(panel, series, _COLOURS[place % len(_COLOURS)], _MARKS[place % len(_MARKS)])
+        for series, apart in zip(picture.series, _apart(picture)):
+            _line(panel, series, apart, places.get(series.name, 0))
     panel.set_xlabel(picture.x, color=_INK, fontsize=9, parse_math=False)
     panel.set_ylabel(picture.y, color=_INK, fontsize=9, parse_math=False)
     panel.set_ylim(bottom=0.0)
     if len(picture.series) > 1:
-        legend = panel.legend(frameon=False, fontsize=8, labelcolor=_INK)
+        legend = panel.legend(
+            frameon=False, fontsize=8, labelcolor=_INK, loc="upper left", bbox_to_anchor=(1.0, 1.0)
+        )  # fmt: skip
         for text in legend.get_texts():
             text.set_parse_math(False)
 
 
-def _line(panel: Any, series: Series, colour: str, mark: str) -> None:
-    points = sorted(series.points, key=lambda point: point[0])
-    panel.errorbar(
-        [x for x, _ in points], [found.value for _, found in points], yerr=_errors([found for _, found in points]),
-        fmt=mark if series.fitted else f"{mark}-", color=colour, markersize=5, linewidth=1.2, capsize=3,
-        label=_name(series.name),
-    )  # fmt: skip
+def _apart(picture: Picture) -> list[list[float]]:
+    """Where each point of each series stands along x: beside those of other series that have the same place."""
+    places = [[x for x, _ in series.points] for series in picture.series]
+    every = [x for each in places for x in each]
+    step = _DODGE * (max(every) - min(every)) if every else 0.0
+    there = Counter(every)
+    before: Counter[float] = Counter()
+    found: list[list[float]] = []
+    for each in places:
+        found.append([x + (before[x] - (there[x] - 1) / 2) * step for x in each])
+        before.update(each)
+    return found
+
+
+def _line(panel: Any, series: Series, places: Sequence[float], number: int) -> None:
+    colour, mark = _COLOURS[number % len(_COLOURS)], _MARKS[(number + number // len(_COLOURS)) % len(_MARKS)]
+    points = sorted(zip(places, (found for _, found in series.points)), key=lambda point: point[0])
+    if points:
+        found = [each for _, each in points]
+        panel.errorbar(
+            [x for x, _ in points], [each.value for each in found], yerr=_errors(found),
+            fmt=mark if series.fitted else f"{mark}-", color=colour, markersize=5, linewidth=1.2, capsize=3,
+            label=_name(series.name),
+        )  # fmt: skip
     if series.fitted:
-        panel.plot([x for x, _ in series.fitted], [y for _, y in series.fitted], color=colour, linewidth=1.0)
+        x, y = [x for x, _ in series.fitted], [y for _, y in series.fitted]
+        if points:
+            panel.plot(x, y, color=colour, linewidth=1.0)
+        else:
+            panel.plot(x, y, "--", color=_INK, linewidth=1.0, label=_name(series.name))
 
 
-def _bars(panel: Any, picture: Picture) -> None:
+def _bars(panel: Any, picture: Picture, numbers: Mapping[str, int]) -> None:
     """Bars at named places, of several series beside each other or on each other."""
     count = 1 if picture.stacked else max(len(picture.series), 1)
     width = 0.8 / count
     below = [0.0] * len(picture.names)
     for place, series in enumerate(picture.series):
+        number = numbers.get(series.name, 0)
         places = [int(x) for x, _ in series.points]
         values = [found.value for _, found in series.points]
         shift = 0.0 if picture.stacked else (place - (count - 1) / 2) * width
         panel.bar(
             [x + shift for x in places], values, width, bottom=[below[x] for x in places],
-            color=_COLOURS[place % len(_COLOURS)], alpha=0.85, label=_name(series.name),
+            color=_COLOURS[number % len(_COLOURS)], alpha=0.85, label=_name(series.name),
+            hatch=_HATCHES[number // len(_COLOURS) % len(_HATCHES)], edgecolor=_PAGE, linewidth=0.0,
             yerr=None if picture.stacked else _errors([found for _, found in series.points]),
             error_kw={"ecolor": "#555555", "capsize": 3, "linewidth": 1.0},
         )  # fmt: skip
