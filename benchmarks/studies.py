@@ -4,7 +4,7 @@ python -m benchmarks studies --sessions 100
 
 Each session is a study over virtual runs of calls whose power scatters by 3 %, on a counter of 20 ms with a gain that
 is not known. What is told is what the study's intervals or its own verdicts say. No two rows share a run: rows that do
-are wrong together; --common gives them the same runs all the same. --study NAME: the rows of one study alone.
+are wrong together. --study NAME: the rows of one study alone.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ PLAIN = CostModel(encode_ns=0.0, encode_ns_per_token=0.0, prefill_ns_per_token=0
 """A request whose joules are the same with and without a picture."""
 
 EDGES = ("one", "other")
+SEEDS_OF_ROW, SEEDS_OF_SESSION = 10_000_000, 100
 
 
 def thriftless(effect: float) -> CostModel:
@@ -102,11 +103,11 @@ def request_of(cell: Cell) -> Request:
     return Request(cell.images, cell.images * (width // 28) * (height // 28), 32, cell.output_tokens, cell.batch_size)
 
 
-def session(tried: Tried, effect: float, seed: int, calls: int, is_common: bool = False) -> bool:
+def session(tried: Tried, effect: float, seed: int, calls: int) -> bool:
     """Whether one session of a study tells the effect; cells in the order of its matrix, a board's gain common."""
     design = tried.study.design(tried.asked)
     gain = 1.0 + 0.025 * ((seed * 7) % 5 - 2) / 2
-    first = 1_000 * seed if is_common else 10_000_000 * TRIED.index(tried) + 100 * seed
+    first = SEEDS_OF_ROW * TRIED.index(tried) + SEEDS_OF_SESSION * seed
     runs = [
         Run(cell, _report(tried.costs(cell, effect), request_of(cell), calls, first + place, gain))
         for place, cell in enumerate(sorted(design.cells(), key=lambda cell: cell.name))
@@ -134,7 +135,6 @@ def run(arguments: Sequence[str] = ()) -> None:
     parser.add_argument("--calls", type=int, default=CALLS)
     parser.add_argument("--effect", type=float, default=0.05)
     parser.add_argument("--study", default="", choices=("", *dict.fromkeys(tried.study.NAME for tried in TRIED)))
-    parser.add_argument("--common", action="store_true")
     asked = parser.parse_args(arguments)
     chosen = [tried for tried in TRIED if asked.study in ("", tried.study.NAME)]
     effects = (asked.effect, 0.0)
@@ -144,7 +144,7 @@ def run(arguments: Sequence[str] = ()) -> None:
         told = dict.fromkeys(effects, 0)
         for seed in range(1, asked.sessions + 1):
             for effect in effects:
-                told[effect] += session(tried, effect, seed, asked.calls, asked.common)
+                told[effect] += session(tried, effect, seed, asked.calls)
         for effect in effects:
             all_told[effect] += told[effect]
         rows.append(
