@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+import wattvlm
 from tests.questions.virtual_runs import marked_answers, pruned_request
 from wattvlm import questions
-from wattvlm.answers import Answer
+from wattvlm.answers import Answer, Finding
 from wattvlm.bench import Cell
 from wattvlm.pruning import DoesNotFit
 from wattvlm.questions import Asked, Run, pruning
@@ -148,3 +149,9 @@ def test_the_shipped_model_answers_its_digits_with_fewer_tokens(tmp_path):
         assert len(answers) == 6
         if way == "whole":
             assert sum(answer.score or 0.0 for answer in answers) >= 4
+
+
+def test_a_speed_up_that_few_calls_do_not_tell_reads_not_resolved():
+    found = Finding("speed-up by mmtok", "times as fast a request")
+    answer = Answer("pruning", "What is saved?", ("one cell",), (found,))
+    assert "speed-up by mmtok: not resolved; times as fast a request" in str(wattvlm.render(answer, colour=False))

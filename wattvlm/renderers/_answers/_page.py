@@ -97,7 +97,8 @@ def number_words(finding: Finding) -> str:
     """The number of a finding with its interval, in its unit: '94.2 ±0.1 %'; "" without one."""
     found = finding.found
     if found is None:
-        return "not resolved;" if finding.unit or finding.claim else ""
+        is_of_a_number = bool(finding.unit or finding.claim) or finding.words.startswith("times ")  # a quotient's words
+        return "not resolved;" if is_of_a_number else ""
     factor, unit = scale_of(finding.unit, abs(found.value))
     if finding.is_modelled:
         return glue(f"~{format_significant(found.value * factor, 3)} {unit}".strip())
