@@ -156,7 +156,9 @@ def _show(found: Mapping[tuple[str, int], Mapping[str, Figures]]) -> None:
         f"Each NVML call takes {CALL_LATENCY_NS // 1000} µs. CPU: process and children, less a run without a meter. "
         f"{NOTE}",
     )
-    show("Goals", ("goal", "found", "met"), list(_goals(found)))
+    goals = list(_goals(found))
+    if goals:
+        show("Goals", ("goal", "found", "met"), goals)
 
 
 def _errors(own: Figures, calls: int, zeros: bool = False) -> str:
@@ -212,26 +214,27 @@ def _core_fraction(name: str, found: Mapping[tuple[str, int], Mapping[str, Figur
 
 
 def _goals(found: Mapping[tuple[str, int], Mapping[str, Figures]]) -> Iterator[tuple[str, str, str]]:
+    peers = [name for name in PEERS if name not in (OWN, NOTHING)]
+    ran = [name for name in peers if any(name in own and own[name].errors for own in found.values())]
+    if not ran:
+        return
     for calls in CALLS:
         behind = [f"{sensor} {ms} ms" for (sensor, ms), own in found.items() if not _is_ahead(own, calls)]
         words = "one call" if calls == 1 else f"{calls} calls"
         yield f"{words}: a smaller RMS error than every peer's", ", ".join(behind) or "in all cells", _met(not behind)
-    peers = [name for name in PEERS if name not in (OWN, NOTHING)]
-    ran = [name for name in peers if any(name in own and own[name].errors for own in found.values())]
-    if ran:
-        added, fraction = _added_ns(OWN, found), _core_fraction(OWN, found)
-        least_ns = min(_added_ns(name, found) for name in ran)
-        least = min(_core_fraction(name, found) for name in ran)
-        yield (
-            "time in the meter a call below every peer's",
-            f"{added / 1e6:.3f} ms, least peer {least_ns / 1e6:.3f} ms",
-            _met(added < least_ns),
-        )
-        yield (
-            "CPU below every peer's",
-            f"{100 * fraction:.2f} % of a core, least peer {100 * least:.2f} %",
-            _met(fraction < least),
-        )
+    added, fraction = _added_ns(OWN, found), _core_fraction(OWN, found)
+    least_ns = min(_added_ns(name, found) for name in ran)
+    least = min(_core_fraction(name, found) for name in ran)
+    yield (
+        "time in the meter a call below every peer's",
+        f"{added / 1e6:.3f} ms, least peer {least_ns / 1e6:.3f} ms",
+        _met(added < least_ns),
+    )
+    yield (
+        "CPU below every peer's",
+        f"{100 * fraction:.2f} % of a core, least peer {100 * least:.2f} %",
+        _met(fraction < least),
+    )
 
 
 def _is_ahead(own: Mapping[str, Figures], calls: int) -> bool:
